@@ -1,0 +1,73 @@
+# Every target does its own set-up. The environment is made once, in .venv, from the committed lock.
+PYTHON ?= python3
+PORT   ?= 5000
+BIN    := .venv/bin
+LOCKED := .venv/.lock-installed
+READY  := .venv/.package-installed
+DEMO   := demo-$(shell date +%Y%m%d-%H%M%S)
+
+export MLFLOW_DISABLE_TELEMETRY := true
+export NO_ALBUMENTATIONS_UPDATE := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help setup browser demo test test-real lint format ui bench lock clean
+
+help:  ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+$(LOCKED): requirements.lock
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet --require-hashes -r requirements.lock
+	touch $@
+
+$(READY): $(LOCKED) pyproject.toml
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --no-build-isolation -e .
+	touch $@
+
+setup: $(READY)  ## make .venv from the lock (about 5 minutes the first time, nothing afterwards)
+
+browser:  # the browser that the tests of the MLflow pages drive; they are skipped where it is absent
+	@command -v chromium >/dev/null && command -v chromedriver >/dev/null || \
+	  { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && \
+	    apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium chromium-driver >/dev/null; } || \
+	  echo "no chromium and no right to install it: the browser tests will be skipped"
+
+demo: setup  ## images, training, report, bundle and verdicts of a station, on a synthetic mosaic (about 2 minutes)
+	$(BIN)/python scripts/train.py experiment=demo run_name=$(DEMO)
+	$(BIN)/zellige-station describe runs/$(DEMO)/$(DEMO).zellige
+	$(BIN)/zellige-station inspect runs/$(DEMO)/$(DEMO).zellige data/synthetic/demo/images/test \
+	  --out runs/$(DEMO)/station || [ $$? -eq 1 ]
+	@echo "report: runs/$(DEMO)/report.html   station: runs/$(DEMO)/station   compare runs: make ui"
+
+test: setup browser lint  ## lint and all tests (real-data tests run where data/raw has the sets)
+	$(BIN)/python -m pytest -n 2 --dist loadgroup
+
+lint: setup  ## ruff, mypy, import contracts
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: setup  ## put the code into its form
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+ui: setup  ## open the MLflow UI on 127.0.0.1 (PORT=5000)
+	@$(BIN)/python -c "from pathlib import Path; from zellige.tracking import make_store; make_store(Path('mlruns'))"
+	@echo "MLflow UI: http://127.0.0.1:$(PORT)/#/experiments?workflowType=machine_learning (Ctrl-C ends it)"
+	@MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false $(BIN)/mlflow ui --host 127.0.0.1 --port $(PORT) --workers 1 \
+	  --uvicorn-opts "--log-level warning --lifespan off" \
+	  --backend-store-uri "sqlite:///$(CURDIR)/mlruns/mlflow.db" --default-artifact-root "$(CURDIR)/mlruns/artifacts"
+
+bench: setup  ## the numbers of docs/benchmarks.md, as ratios in one run
+	$(BIN)/python scripts/bench.py
+
+lock:  ## resolve the dependencies anew (needs uv)
+	uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --extra train --extra dev \
+	  pyproject.toml -o requirements.lock
+	uv pip compile --universal --python-version 3.11 --generate-hashes --no-header -c requirements.lock \
+	  pyproject.toml -o requirements-station.lock
+
+clean:  ## remove caches and build output (data, runs and mlruns stay)
+	rm -rf build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +

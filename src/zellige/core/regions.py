@@ -1,0 +1,111 @@
+"""From an anomaly map to defects: threshold, connected regions, sizes in px and, where calibrated, in mm."""
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from zellige.core.types import AnomalyMap, Defect, PixelSize
+
+MAX_DEFECTS = 1000
+"""Most defects listed for one frame: the largest. A frame of noise has a million regions and must not stall a line."""
+
+
+def find_defects(
+    anomaly_map: AnomalyMap,
+    *,
+    pixel_threshold: float,
+    min_area_px: float = 0.0,
+    pixel_size: PixelSize | None = None,
+    first_line: int = 0,
+) -> tuple[Defect, ...]:
+    """List the connected regions (8-neighbourhood) where the map exceeds the threshold, the worst first.
+
+    Where there are more than `MAX_DEFECTS`, only the largest so many are listed.
+
+    Args:
+        anomaly_map: (H, W) float32, higher = worse.
+        pixel_threshold: a pixel belongs to a defect when its value is greater than this.
+        min_area_px: regions with fewer pixels are dropped.
+        pixel_size: mm per pixel; None leaves the mm fields of each defect None.
+        first_line: absolute number of the map's first line on the web; shifts `box_mm` down-web.
+
+    Example:
+        >>> import numpy as np
+        >>> m = np.zeros((8, 8), np.float32); m[2:4, 1:6] = 0.9
+        >>> [(d.box_px, d.area_px) for d in find_defects(m, pixel_threshold=0.5)]
+        [((1, 2, 6, 4), 10)]
+    """
+    above = (anomaly_map > pixel_threshold).view(np.uint8)
+    if not above.any():
+        return ()
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(above, connectivity=8)
+    areas = stats[1:, cv2.CC_STAT_AREA]
+    # A minimum in mm2 divided by a pixel's area may come out a hair above the whole number it stands for.
+    large = np.flatnonzero(areas >= min_area_px * (1 - 1e-9)) + 1
+    if len(large) > MAX_DEFECTS:
+        large = large[np.argsort(-stats[large, cv2.CC_STAT_AREA], kind="stable")[:MAX_DEFECTS]]
+    defects = []
+    for label in large:
+        x, y, w, h, area = (int(v) for v in stats[label])
+        window = (slice(y, y + h), slice(x, x + w))
+        region = labels[window] == label
+        peak = float(anomaly_map[window][region].max())
+        defects.append(_defect((x, y, x + w, y + h), area, region, peak, pixel_size, first_line))
+    return tuple(sorted(defects, key=lambda d: (-d.peak_score, d.box_px)))
+
+
+def _defect(
+    box_px: tuple[int, int, int, int],
+    area_px: int,
+    region: NDArray[np.bool_],
+    peak_score: float,
+    pixel_size: PixelSize | None,
+    first_line: int,
+) -> Defect:
+    length_px = region_length(region)
+    if pixel_size is None:
+        return Defect(box_px=box_px, area_px=area_px, length_px=length_px, peak_score=peak_score)
+    sx, sy = pixel_size.cross_web_mm, pixel_size.down_web_mm
+    x0, y0, x1, y1 = box_px
+    return Defect(
+        box_px=box_px,
+        area_px=area_px,
+        length_px=length_px,
+        peak_score=peak_score,
+        box_mm=(x0 * sx, (y0 + first_line) * sy, x1 * sx, (y1 + first_line) * sy),
+        area_mm2=area_px * pixel_size.area_mm2,
+        length_mm=region_length(region, pixel_size),
+    )
+
+
+def region_length(region: NDArray[np.bool_], pixel_size: PixelSize | None = None) -> float:
+    """Return the longer side of the smallest rotated rectangle around a region, in px or (with a pixel size) in mm.
+
+    Args:
+        region: (h, w) bool, at least one pixel true.
+
+    Example:
+        >>> import numpy as np
+        >>> region_length(np.ones((1, 7), bool))
+        7.0
+        >>> region_length(np.ones((1, 7), bool), PixelSize(cross_web_mm=0.5, down_web_mm=0.1))
+        3.5
+    """
+    sx, sy = (1.0, 1.0) if pixel_size is None else (pixel_size.cross_web_mm, pixel_size.down_web_mm)
+    contours, _ = cv2.findContours(region.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+    outline = np.concatenate(contours)[:, 0, :].astype(np.float32)
+    # A pixel is a square, not a point: take the four corners of each outline pixel.
+    half = np.float32(0.5)
+    corners = np.concatenate(
+        [outline + np.array(c, np.float32) for c in ((-half, -half), (-half, half), (half, -half), (half, half))]
+    )
+    hull = cv2.convexHull(corners)[:, 0, :].astype(np.float64) * (sx, sy)
+    # One side of the smallest rectangle lies on the hull. Rectangles of equal area may differ in length (a 2 x 4 box
+    # and a slanted one around the same staircase): take the longest, so that rounding does not choose. That is why
+    # this is not cv2.minAreaRect.
+    along = np.roll(hull, -1, axis=0) - hull
+    along /= np.linalg.norm(along, axis=1, keepdims=True)
+    across = along[:, ::-1] * (-1.0, 1.0)
+    sides = np.stack([np.ptp(hull @ along.T, axis=0), np.ptp(hull @ across.T, axis=0)])
+    areas = sides.prod(axis=0)
+    return round(float(sides.max(axis=0)[areas <= areas.min() * (1 + 1e-9)].max()), 6)

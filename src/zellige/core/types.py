@@ -1,0 +1,261 @@
+"""The nouns that every layer shares, each validated once when it is built.
+
+Array order is (H, W) or (H, W, 3 RGB); x is cross-web (along the sensor line), y is down-web (along motion).
+Scores and anomaly maps: higher is more anomalous, always.
+"""
+
+import math
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from zellige.core.errors import ConfigError, InputError
+
+Pixels = NDArray[np.uint8]
+AnomalyMap = NDArray[np.float32]
+
+GOOD = "good"
+"""The kind of a sample without a defect; every other kind names a defect."""
+
+
+class Color(StrEnum):
+    """How pixels enter the model. The choice is made once for a data set and travels in the bundle."""
+
+    GRAY = "gray"
+    """One channel; a file with three unequal channels is refused."""
+    RGB = "rgb"
+    """Three channels; a gray file is refused."""
+    LUMA = "luma"
+    """One channel; colour files are turned into luminance (ITU-R BT.601) on purpose."""
+
+    @property
+    def num_channels(self) -> int:
+        return 3 if self is Color.RGB else 1
+
+
+class GeometryMode(StrEnum):
+    """How a frame is brought to the size of the net's input."""
+
+    RESIZE = "resize"
+    """The whole frame is resized to the net's input; its aspect ratio is not kept."""
+    TILES = "tiles"
+    """The frame is cut into overlapping tiles at its real scale."""
+
+
+class Decision(StrEnum):
+    """What becomes of a frame or a piece. An error, a late frame, an unknown is UNDECIDED, never ACCEPT."""
+
+    ACCEPT = "ACCEPT"
+    REJECT = "REJECT"
+    UNDECIDED = "UNDECIDED"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PixelSize:
+    """Size of one pixel on the object, in mm, across and along the web."""
+
+    cross_web_mm: float
+    down_web_mm: float
+
+    def __post_init__(self) -> None:
+        for name in ("cross_web_mm", "down_web_mm"):
+            value = getattr(self, name)
+            if not (isinstance(value, (int, float)) and math.isfinite(value) and 0 < value < 1000):
+                raise ConfigError(f"pixel size {name}: expected a number in (0, 1000) mm, got {value!r}")
+
+    @property
+    def area_mm2(self) -> float:
+        """Area of one pixel in mm2."""
+        return self.cross_web_mm * self.down_web_mm
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Geometry:
+    """What part of a frame the net sees, at which scale: the same in training, evaluation and on the station."""
+
+    mode: GeometryMode
+    height: int
+    """Height of the net's input, px."""
+    width: int
+    """Width of the net's input, px."""
+    overlap_px: int = 0
+    """Overlap of neighbouring tiles, px (tiles only)."""
+    pad_small: bool = False
+    """Whether a frame smaller than a tile is mirrored at its far edges up to a tile; refused when false."""
+
+    def __post_init__(self) -> None:
+        for name in ("height", "width"):
+            value = getattr(self, name)
+            if not 32 <= value <= 4096:
+                raise ConfigError(f"geometry {name}: expected 32 to 4096 px, got {value}")
+        limit = min(self.height, self.width) // 2
+        if not 0 <= self.overlap_px <= limit:
+            raise ConfigError(f"geometry overlap_px: expected 0 to {limit} (half a tile), got {self.overlap_px}")
+        if self.mode is GeometryMode.RESIZE and (self.overlap_px or self.pad_small):
+            raise ConfigError("geometry resize: overlap_px and pad_small belong to tiles, expected 0 and false")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Frame:
+    """A block of lines from the camera, or one image.
+
+    `pixels` is uint8, (H, W) gray or (H, W, 3) RGB. `pixel_size` is None where nobody measured it: then every
+    size is in px and the results are called uncalibrated. `first_line` is the absolute line number on the web.
+    """
+
+    pixels: Pixels
+    pixel_size: PixelSize | None
+    source_id: str
+    first_line: int = 0
+
+    def __post_init__(self) -> None:
+        shape, where = self.pixels.shape, f"frame {self.source_id}"
+        if self.pixels.dtype != np.uint8:
+            raise InputError(f"{where}: expected 8-bit pixels, got {self.pixels.dtype}")
+        if len(shape) not in (2, 3) or (len(shape) == 3 and shape[2] != 3) or 0 in shape:
+            raise InputError(f"{where}: expected shape (H, W) or (H, W, 3), got {shape}")
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(H, W) in px."""
+        return int(self.pixels.shape[0]), int(self.pixels.shape[1])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """One labelled image of a data set. `id` is unique within the set; `group_id` never straddles two splits."""
+
+    id: str
+    image_path: Path
+    kind: str
+    group_id: str
+    mask_path: Path | None = None
+    pixel_size: PixelSize | None = None
+
+    def __post_init__(self) -> None:
+        if not self.id or not self.kind or not self.group_id:
+            raise InputError(f"sample {self.image_path}: id, kind and group_id must not be empty")
+        if self.mask_path is not None and not self.is_defective:
+            raise InputError(f"sample {self.id}: a good image has a mask ({self.mask_path}): labels contradict")
+
+    @property
+    def is_defective(self) -> bool:
+        return self.kind != GOOD
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Splits:
+    """Three disjoint sets of samples; `fingerprint` hashes the bytes, labels and split of every sample."""
+
+    train: tuple[Sample, ...]
+    val: tuple[Sample, ...]
+    test: tuple[Sample, ...]
+    color: Color
+    fingerprint: str
+
+    def __post_init__(self) -> None:
+        seen: dict[str, str] = {}
+        for name in ("train", "val", "test"):
+            for sample in getattr(self, name):
+                if sample.id in seen:
+                    raise InputError(f"sample {sample.id} is in {seen[sample.id]} and in {name}: expected once")
+                seen[sample.id] = name
+        bad = [s.id for s in self.train if s.is_defective]
+        if bad:
+            raise InputError(f"train split: expected good samples only, got {len(bad)} defective, first {bad[0]}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Calibration:
+    """The operating point: chosen on VAL predictions, used by evaluation and by the station alike.
+
+    A frame is REJECT when score > reject_score, UNDECIDED when accept_score < score <= reject_score,
+    ACCEPT otherwise. Where a minimum area is set, a REJECT also needs one defect of at least that area.
+    `min_area_px` counts pixels; `min_area_mm2` needs a calibrated pixel size; at most one of them is set.
+    """
+
+    pixel_threshold: float
+    """Anomaly-map level above which a pixel belongs to a defect."""
+    reject_score: float
+    accept_score: float
+    """Equal to reject_score where there is no undecided band."""
+    min_area_mm2: float | None = None
+    min_area_px: float | None = None
+    fitted_on: str
+    """Fingerprint of the VAL predictions."""
+    target: str
+    """What was asked, in words: "false_reject_rate <= 0.05 with probability 0.95"."""
+    guarantee: str
+    """What the held-out data supports, in words, with n; begins with "NOT SHOWN" where n is too small."""
+
+    def __post_init__(self) -> None:
+        for name in ("pixel_threshold", "reject_score", "accept_score"):
+            if not math.isfinite(getattr(self, name)):
+                raise InputError(f"calibration {name}: expected a finite number, got {getattr(self, name)}")
+        if self.accept_score > self.reject_score:
+            raise InputError(
+                f"calibration: expected accept_score <= reject_score, got {self.accept_score} > {self.reject_score}"
+            )
+        if self.min_area_mm2 is not None and self.min_area_px is not None:
+            raise ConfigError("calibration: min_area_mm2 and min_area_px are both set, expected one")
+        for name in ("min_area_mm2", "min_area_px"):
+            value = getattr(self, name)
+            if value is not None and not (math.isfinite(value) and value >= 0):
+                raise ConfigError(f"calibration {name}: expected a number >= 0, got {value}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Defect:
+    """One physical fault: a connected region of the anomaly map. The mm fields are None where uncalibrated."""
+
+    box_px: tuple[int, int, int, int]
+    """x0, y0, x1, y1 in the frame's pixels; x1 and y1 are exclusive."""
+    area_px: int
+    length_px: float
+    """Longer side of the smallest rotated rectangle, px."""
+    peak_score: float
+    box_mm: tuple[float, float, float, float] | None = None
+    """The same box in mm: x from the frame's left edge, y from the start of the web (first_line)."""
+    area_mm2: float | None = None
+    length_mm: float | None = None
+    kind: str = "anomaly"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """The decision on one frame, with its reason."""
+
+    decision: Decision
+    defects: tuple[Defect, ...]
+    score: float
+    """NaN where no score could be computed (then the decision is UNDECIDED)."""
+    reason: str
+    source_id: str
+    bundle_id: str
+    elapsed_ms: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rate:
+    """A proportion with its exact confidence interval; `value` is NaN and the interval (0, 1) where n is 0."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Prediction:
+    """What a detector says of one sample: its score and its anomaly map (H, W) at the size of the image."""
+
+    sample: Sample
+    score: float
+    anomaly_map: AnomalyMap
+
+    def __post_init__(self) -> None:
+        if not math.isfinite(self.score) or not np.isfinite(self.anomaly_map).all():
+            raise InputError(f"prediction {self.sample.id}: expected finite score and map")
