@@ -1,0 +1,1 @@
+"""Layer 2: from files to samples, splits and tiles."""

@@ -1,0 +1,52 @@
+"""Random changes of training tiles that the line could make too, by albumentations. The only file that imports it."""
+
+import os
+
+os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
+
+import albumentations as A
+import numpy as np
+
+from zellige.core.errors import ConfigError
+from zellige.core.types import Pixels
+
+POLICIES = ("none", "flips", "line")
+
+
+class Augment:
+    """One named policy with its own seeded random state: the same seed gives the same sequence of changes.
+
+    `none` leaves tiles alone. `flips` mirrors along and across the web, for products without a handedness. `line`
+    adds what a line camera's light and lens do: a few grey levels of brightness and contrast, slight blur and noise.
+    """
+
+    def __init__(self, policy: str, *, seed: int) -> None:
+        """Choose a policy.
+
+        Raises:
+            ConfigError: unknown policy.
+        """
+        if policy not in POLICIES:
+            raise ConfigError(f"data.augment: expected one of {', '.join(POLICIES)}, got {policy!r}")
+        flips = [A.HorizontalFlip(p=0.5), A.VerticalFlip(p=0.5)]
+        line = [
+            A.RandomBrightnessContrast(brightness_limit=0.05, contrast_limit=0.05, p=0.5),
+            A.GaussianBlur(blur_limit=0, sigma_limit=(0.2, 0.8), p=0.2),
+            A.GaussNoise(std_range=(0.005, 0.015), p=0.3),
+        ]
+        self._changes = {
+            "none": None,
+            "flips": A.Compose(flips, seed=seed),
+            "line": A.Compose(flips + line, seed=seed),
+        }[policy]
+
+    def __call__(self, tiles: Pixels) -> Pixels:
+        """Change each of the tiles uint8 (N, C, h, w) on its own; shape and dtype stay."""
+        if self._changes is None:
+            return tiles
+        changed = [self._changes(image=np.ascontiguousarray(tile.transpose(1, 2, 0)))["image"] for tile in tiles]
+        return np.ascontiguousarray(np.stack(changed).reshape(len(tiles), *_channels_last(tiles)).transpose(0, 3, 1, 2))
+
+
+def _channels_last(tiles: Pixels) -> tuple[int, int, int]:
+    return tiles.shape[2], tiles.shape[3], tiles.shape[1]

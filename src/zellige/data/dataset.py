@@ -1,0 +1,56 @@
+"""From samples to the net's tiles: reads each image when it is asked for, in the declared colour and geometry."""
+
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from zellige.core.image_files import read_frame
+from zellige.core.tiling import Tiles, cut
+from zellige.core.types import Color, Geometry, Sample
+from zellige.data.augment import Augment
+
+
+class TileDataset:
+    """The tiles of each sample, by position; nothing is kept in memory."""
+
+    def __init__(
+        self, samples: Sequence[Sample], *, geometry: Geometry, color: Color, augment: Augment | None = None
+    ) -> None:
+        self.samples = tuple(samples)
+        self.geometry = geometry
+        self.color = color
+        self._augment = augment
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, index: int) -> Tiles:
+        """Read one sample's image and cut it.
+
+        Raises:
+            InputError: the image is gone, damaged, of another colour, or smaller than a tile.
+        """
+        sample = self.samples[index]
+        return cut(read_frame(sample.image_path, color=self.color, pixel_size=sample.pixel_size), self.geometry)
+
+    def shuffled_batches(self, batch_size: int, *, seed: int, advance: Callable[[], None]) -> Iterator[Tensor]:
+        """Yield uint8 tile batches (<= batch_size, C, h, w) of all samples in a seeded order, augmented.
+
+        `advance` is called once per image, for a progress bar.
+        """
+        order = np.random.default_rng(seed).permutation(len(self))
+        waiting: list[np.ndarray] = []
+        count = 0
+        for index in order:
+            tiles = self[int(index)].pixels
+            waiting.append(self._augment(tiles) if self._augment else tiles)
+            count += len(tiles)
+            advance()
+            while count >= batch_size:
+                stacked = np.concatenate(waiting)
+                yield torch.from_numpy(stacked[:batch_size])
+                waiting, count = [stacked[batch_size:]], count - batch_size
+        if count:
+            yield torch.from_numpy(np.concatenate(waiting))

@@ -1,0 +1,222 @@
+"""From a folder or a manifest to three splits: list, read, find duplicates, deal by group, report."""
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from zellige.core.errors import ConfigError, InputError
+from zellige.core.image_files import in_color
+from zellige.core.types import Color, Pixels, PixelSize, Sample, Splits
+from zellige.data.duplicates import Pair, find_pairs, merge_groups
+from zellige.data.formats import LAYOUTS, SPLIT_NAMES, Listing, Skipped
+from zellige.data.report import DataReport, DuplicatesReport, SplitCounts
+from zellige.data.scan import Scanned, Unusable, scan
+from zellige.data.shortcut import check_shortcut
+from zellige.data.splits import Assignment, Fractions, assign
+
+AS_STORED = "as_stored"
+COLORS = (AS_STORED, *(color.value for color in Color))
+DUPLICATES = ("group", "error", "ignore")
+ON_BAD = ("error", "skip")
+
+_NUM_EXAMPLES = 10
+
+
+def load_splits(
+    root: Path,
+    layout: str,
+    fractions: Fractions,
+    *,
+    seed: int,
+    color: str = AS_STORED,
+    pixel_size: PixelSize | None = None,
+    duplicates: str = "group",
+    on_bad: str = "error",
+) -> tuple[Splits, DataReport]:
+    """Read a data set and split it by group. The result depends on the files and the settings alone.
+
+    Args:
+        root: folder of the set (or the CSV file of a manifest).
+        layout: folder, manifest or magnetic_tile; see `zellige.data.formats`.
+        fractions: shares of the splits where the layout declares none.
+        seed: of the shuffle.
+        color: as_stored (all images must agree), gray, rgb, or luma (color is turned into luminance).
+        pixel_size: on the object, for samples without one of their own; None is uncalibrated.
+        duplicates: what to do with near-duplicates. group: they form one group, so they share a split; where splits
+            are declared the copy in train (or val) is left out and test is never touched. error: refuse the set when
+            a pair lies in two splits. ignore: report only.
+        on_bad: error refuses a set with an unusable image, skip leaves such images out and lists them.
+
+    Raises:
+        InputError: no images, no good images, unusable images, mixed color, contradicting labels, duplicates.
+        ConfigError: an unknown setting.
+    """
+    _check_settings(layout=layout, color=color, duplicates=duplicates, on_bad=on_bad)
+    listing = LAYOUTS[layout](root, pixel_size)
+    if not any(not row.sample.is_defective for row in listing.rows):
+        raise InputError(f"data {root}: expected good images, got none among {len(listing.rows)} images")
+    scanned, unusable = _read_all(listing, color, on_bad)
+    mode = _resolve_color(scanned, color, root)
+    contents = [item.content for item in scanned]
+    _refuse_contradictions(scanned)
+    pairs = find_pairs([item.thumbnail for item in scanned], contents)
+    own_groups = [item.row.sample.group_id for item in scanned]
+    groups = merge_groups(own_groups, pairs) if duplicates == "group" else own_groups
+    assignment = assign([item.row for item in scanned], groups, fractions, seed)
+    straddling = _straddling(pairs, assignment)
+    if duplicates == "error" and straddling:
+        first = straddling[0]
+        names = " and ".join(
+            f"{scanned[i].row.sample.id} ({assignment.splits[i]})" for i in (first.first, first.second)
+        )
+        raise InputError(f"data {root}: {len(straddling)} near-duplicate pairs lie in two splits, first {names}")
+    splits = _build_splits(scanned, groups, assignment, mode)
+    report = DataReport(
+        root=str(root),
+        layout=layout,
+        color=mode.value,
+        is_calibrated=all(item.row.sample.pixel_size is not None for item in scanned),
+        seed=seed,
+        fingerprint=splits.fingerprint,
+        num_listed=len(listing.rows),
+        splits={name: _count(getattr(splits, name)) for name in SPLIT_NAMES},
+        height_px=_range([item.metadata.height for item in scanned]),
+        width_px=_range([item.metadata.width for item in scanned]),
+        skipped=[*listing.skipped, *unusable, *assignment.dropped],
+        ignored=dict(sorted(listing.ignored.items())),
+        empty_masks=[item.row.sample.id for item in scanned if item.is_mask_empty and item.row.sample.is_defective],
+        warnings=_warnings(listing, splits, groups, straddling),
+        duplicates=_duplicates_report(duplicates, scanned, pairs, groups, straddling),
+        shortcut=check_shortcut(
+            [item.metadata for item in scanned],
+            [item.row.sample.is_defective for item in scanned],
+            merge_groups(own_groups, pairs),
+            seed=seed,
+        ),
+    )
+    return splits, report
+
+
+def _check_settings(**settings: str) -> None:
+    known = {"layout": tuple(LAYOUTS), "color": COLORS, "duplicates": DUPLICATES, "on_bad": ON_BAD}
+    for name, value in settings.items():
+        if value not in known[name]:
+            raise ConfigError(f"data {name}: expected one of {', '.join(known[name])}, got {value!r}")
+
+
+def _read_all(listing: Listing, color: str, on_bad: str) -> tuple[list[Scanned], list[Skipped]]:
+    rows = sorted(listing.rows, key=lambda row: row.sample.id)
+    results = scan(rows, listing.good_masks, lambda pixels, where: _check_color(pixels, color, where))
+    bad = [result for result in results if isinstance(result, Unusable)]
+    if bad and on_bad == "error":
+        raise InputError(
+            f"{len(bad)} of {len(rows)} images cannot be used (on_bad=skip leaves them out), first: {bad[0].reason}"
+        )
+    usable = [result for result in results if isinstance(result, Scanned)]
+    if not any(not item.row.sample.is_defective for item in usable):
+        raise InputError(f"expected readable good images, got none; first: {bad[0].reason}")
+    return usable, [Skipped(path=item.row.sample.id, reason=item.reason) for item in bad]
+
+
+def _check_color(pixels: Pixels, color: str, where: str) -> None:
+    if color != AS_STORED:
+        in_color(pixels, Color(color), where)
+
+
+def _resolve_color(scanned: Sequence[Scanned], color: str, root: Path) -> Color:
+    if color != AS_STORED:
+        return Color(color)
+    num_gray = sum(item.is_gray for item in scanned)
+    if num_gray not in (0, len(scanned)):
+        odd = next(item for item in scanned if item.is_gray == (2 * num_gray < len(scanned)))
+        raise InputError(
+            f"data {root}: expected all gray or all color, got {num_gray} gray and {len(scanned) - num_gray} color "
+            f"(such as {odd.row.sample.id}); color=luma turns all into luminance"
+        )
+    return Color.GRAY if num_gray else Color.RGB
+
+
+def _refuse_contradictions(scanned: Sequence[Scanned]) -> None:
+    first: dict[str, Sample] = {}
+    for item in scanned:
+        other = first.setdefault(item.content, item.row.sample)
+        if other.is_defective != item.row.sample.is_defective:
+            raise InputError(
+                f"{other.id} ({other.kind}) and {item.row.sample.id} ({item.row.sample.kind}) are the same file: "
+                "labels contradict"
+            )
+
+
+def _straddling(pairs: Sequence[Pair], assignment: Assignment) -> list[Pair]:
+    found = []
+    for pair in pairs:
+        splits = {assignment.splits[pair.first], assignment.splits[pair.second]}
+        if None not in splits and len(splits) == 2:
+            found.append(pair)
+    return found
+
+
+def _build_splits(scanned: Sequence[Scanned], groups: Sequence[str], assignment: Assignment, color: Color) -> Splits:
+    members: dict[str, list[Sample]] = {name: [] for name in SPLIT_NAMES}
+    lines = []
+    for item, group, split in zip(scanned, groups, assignment.splits, strict=True):
+        if split is None:
+            continue
+        sample = item.row.sample
+        lines.append(json.dumps([sample.id, item.content, item.mask_content, sample.kind, split]))
+        mask_path = None if item.is_mask_empty else sample.mask_path
+        members[split].append(replace(sample, group_id=group, mask_path=mask_path))
+    fingerprint = hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest()
+    train, val, test = (tuple(members[name]) for name in SPLIT_NAMES)
+    return Splits(train=train, val=val, test=test, color=color, fingerprint=fingerprint)
+
+
+def _count(samples: Sequence[Sample]) -> SplitCounts:
+    kinds = Counter(sample.kind for sample in samples if sample.is_defective)
+    return SplitCounts(
+        good=sum(not sample.is_defective for sample in samples),
+        defective=kinds.total(),
+        kinds=dict(sorted(kinds.items())),
+        groups=len({sample.group_id for sample in samples}),
+        with_mask=sum(sample.mask_path is not None for sample in samples),
+    )
+
+
+def _range(values: Sequence[int]) -> tuple[int, int]:
+    return min(values), max(values)
+
+
+def _warnings(listing: Listing, splits: Splits, groups: Sequence[str], straddling: Sequence[Pair]) -> list[str]:
+    warnings = list(listing.warnings)
+    without_good = [name for name in ("val", "test") if all(s.is_defective for s in getattr(splits, name))]
+    warnings += [f"no good images in {name}" for name in without_good]
+    if not any(sample.is_defective for sample in splits.test):
+        warnings.append("no defective images in test: the escape rate cannot be measured")
+    largest, size = Counter(groups).most_common(1)[0]
+    if size > max(10, len(groups) // 4):
+        warnings.append(f"one group ({largest}) holds {size} of {len(groups)} images: the shares of the splits suffer")
+    if straddling:
+        warnings.append(f"{len(straddling)} near-duplicate pairs lie in two splits: the results will look too good")
+    return warnings
+
+
+def _duplicates_report(
+    setting: str, scanned: Sequence[Scanned], pairs: Sequence[Pair], groups: Sequence[str], straddling: Sequence[Pair]
+) -> DuplicatesReport:
+    near = sorted((pair for pair in pairs if not pair.is_exact), key=lambda pair: pair.correlation)
+    sizes = Counter(groups)
+    return DuplicatesReport(
+        setting=setting,
+        exact_pairs=len(pairs) - len(near),
+        near_pairs=len(near),
+        straddling_pairs=len(straddling),
+        merged_groups=sum(size > 1 for size in sizes.values()),
+        largest_group=max(sizes.values()),
+        examples=[
+            (scanned[pair.first].row.sample.id, scanned[pair.second].row.sample.id, round(pair.correlation, 3))
+            for pair in near[:_NUM_EXAMPLES]
+        ],
+    )
