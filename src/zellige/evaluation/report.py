@@ -1,0 +1,280 @@
+"""Judge a calibrated detector on TEST predictions: rates with exact intervals and n, by kind and by size."""
+
+import csv
+import math
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from zellige.core.decision import decide
+from zellige.core.errors import InputError
+from zellige.core.types import Calibration, Decision, Rate, Sample
+from zellige.evaluation import metrics
+from zellige.evaluation.intervals import auroc_interval, rate
+from zellige.evaluation.pixels import PixelHistogram, PixelMetrics, read_defect_mask
+from zellige.evaluation.predictions import PredictionSet
+from zellige.evaluation.size_classes import SizeClasses
+
+Json = dict[str, object]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SampleResult:
+    """What became of one test sample."""
+
+    id: str
+    kind: str
+    group_id: str
+    score: float
+    decision: Decision
+    reason: str
+    size_class: str
+    """ "good" for a good sample."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClassRates:
+    """The decisions on one kind of sample, or on one size class of defects."""
+
+    name: str
+    num_accept: int
+    num_reject: int
+    num_undecided: int
+    error_rate: Rate
+    """Escapes among defective samples; false rejects among good ones."""
+    undecided_rate: Rate
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvaluationReport:
+    """What TEST shows. Undefined numbers are NaN (null in JSON), with the reason in `undefined`.
+
+    UNDECIDED is neither an escape nor a false reject and is counted apart; every rate is over all pieces of its
+    class. Intervals are exact for independent pieces; where `num_groups` is smaller than the number of pieces they
+    are narrower than the truth.
+    """
+
+    num_good: int
+    num_defective: int
+    num_groups: int
+    is_calibrated: bool
+    """Whether every sample has a pixel size; if not, the report is "uncalibrated" and sizes are in px."""
+    image_auroc: float
+    image_auroc_interval: tuple[float, float]
+    """95 %; over groups instead of images where a group has several."""
+    average_precision: float
+    f1_max: float
+    """Best F1 with a threshold picked on TEST: an upper limit, not what the calibration reaches."""
+    pixel: PixelMetrics
+    escape_rate: Rate
+    false_reject_rate: Rate
+    undecided_defective_rate: Rate
+    undecided_good_rate: Rate
+    by_kind: tuple[ClassRates, ...]
+    by_size: tuple[ClassRates, ...]
+    undefined: Mapping[str, str]
+    calibration: Calibration
+    fingerprint: str
+    """Of the TEST predictions."""
+    samples: tuple[SampleResult, ...]
+
+    def to_json(self) -> Json:
+        """Give the report as strict JSON values: no NaN, no infinity; samples are left to `write_predictions_csv`."""
+        return {
+            "num_images": self.num_good + self.num_defective,
+            "num_good": self.num_good,
+            "num_defective": self.num_defective,
+            "num_groups": self.num_groups,
+            "calibrated": self.is_calibrated,
+            "units": "mm" if self.is_calibrated else "px (uncalibrated)",
+            "image_auroc": _number(self.image_auroc),
+            "image_auroc_interval": list(self.image_auroc_interval),
+            "average_precision": _number(self.average_precision),
+            "f1_max": _number(self.f1_max),
+            "pixel_auroc": _number(self.pixel.auroc),
+            "pixel_ap": _number(self.pixel.average_precision),
+            "aupro": _number(self.pixel.aupro),
+            "num_masks": self.pixel.num_masks,
+            "num_defective_without_mask": self.pixel.num_left_out,
+            "escape_rate": _rate(self.escape_rate),
+            "false_reject_rate": _rate(self.false_reject_rate),
+            "undecided_defective_rate": _rate(self.undecided_defective_rate),
+            "undecided_good_rate": _rate(self.undecided_good_rate),
+            "by_kind": [_class_rates(row) for row in self.by_kind],
+            "by_size": [_class_rates(row) for row in self.by_size],
+            "undefined": dict(self.undefined),
+            "calibration": asdict(self.calibration),
+            "test_fingerprint": self.fingerprint,
+        }
+
+
+def evaluate(
+    predictions: PredictionSet,
+    calibration: Calibration,
+    *,
+    size_edges_mm: Sequence[float] = (0.5, 2.0, 5.0),
+    size_edges_px: Sequence[float] = (10.0, 30.0, 100.0),
+) -> EvaluationReport:
+    """Decide on every TEST prediction with the rule of the station, and count.
+
+    Args:
+        predictions: of split "test".
+        calibration: fitted on VAL; the decision is `core.decision.decide` and nothing else.
+        size_edges_mm: ascending borders of the size classes: length of the largest region of the mask, mm.
+        size_edges_px: the same for samples without a pixel size, px.
+
+    Raises:
+        InputError: not TEST, a mask of another size.
+        ConfigError: a rule in mm2 on uncalibrated samples, borders that do not ascend.
+
+    Example:
+        >>> import tempfile, numpy as np
+        >>> from zellige.evaluation.predictions import PredictionWriter
+        >>> samples = [Sample(id=k, image_path=Path(k), kind=k, group_id=k) for k in ("good", "hole")]
+        >>> limits = {"pixel_threshold": 0.5, "reject_score": 0.5, "accept_score": 0.5}
+        >>> calibration = Calibration(**limits, fitted_on="", target="", guarantee="")
+        >>> with tempfile.TemporaryDirectory() as folder, PredictionWriter(Path(folder) / "t", "test", samples) as w:
+        ...     w.write("good", 0.1, np.full((4, 4), 0.1, np.float32))
+        ...     w.write("hole", 0.9, np.full((4, 4), 0.9, np.float32))
+        ...     report = evaluate(w.close(), calibration)
+        >>> report.escape_rate.value, report.escape_rate.high, report.pixel.num_left_out
+        (0.0, 0.975, 1)
+    """
+    if predictions.split != "test":
+        raise InputError(f"evaluate {predictions.folder}: expected predictions of split test, got {predictions.split}")
+    classes = SizeClasses(edges_mm=tuple(size_edges_mm), edges_px=tuple(size_edges_px))
+    histogram = PixelHistogram()
+    results = []
+    for prediction in predictions:
+        sample = prediction.sample
+        mask = read_defect_mask(prediction)
+        histogram.add_prediction(prediction, mask)
+        decision, _, reason = decide(
+            prediction.score, prediction.anomaly_map, calibration, pixel_size=sample.pixel_size
+        )
+        size_class = classes.name_of(sample, mask)
+        results.append(_result(sample, prediction.score, decision, reason, size_class))
+    return _report(predictions, calibration, tuple(results), histogram.compute_metrics(), classes.names)
+
+
+def write_predictions_csv(report: EvaluationReport, path: Path) -> None:
+    """Write one row per test sample: id, kind, group, score, decision, size class, reason."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["id", "kind", "group", "score", "decision", "size_class", "reason"])
+        for row in report.samples:
+            score = repr(row.score)
+            writer.writerow([row.id, row.kind, row.group_id, score, row.decision.value, row.size_class, row.reason])
+
+
+def _result(sample: Sample, score: float, decision: Decision, reason: str, size_class: str) -> SampleResult:
+    return SampleResult(
+        id=sample.id,
+        kind=sample.kind,
+        group_id=sample.group_id,
+        score=score,
+        decision=decision,
+        reason=reason,
+        size_class=size_class,
+    )
+
+
+def _report(
+    predictions: PredictionSet,
+    calibration: Calibration,
+    results: tuple[SampleResult, ...],
+    pixel: PixelMetrics,
+    size_order: Sequence[str],
+) -> EvaluationReport:
+    is_defective = predictions.is_defective
+    scores = predictions.scores
+    good = [row for row, bad in zip(results, is_defective, strict=True) if not bad]
+    defective = [row for row, bad in zip(results, is_defective, strict=True) if bad]
+    auroc = metrics.image_auroc(scores, is_defective)
+    groups = [len({row.group_id for row in rows}) for rows in (good, defective)]
+    all_good, all_defective = _rates("good", good, Decision.REJECT), _rates("defective", defective, Decision.ACCEPT)
+    return EvaluationReport(
+        num_good=len(good),
+        num_defective=len(defective),
+        num_groups=len({row.group_id for row in results}),
+        is_calibrated=all(sample.pixel_size is not None for sample in predictions.samples),
+        image_auroc=auroc,
+        image_auroc_interval=auroc_interval(auroc, groups[0], groups[1]),
+        average_precision=metrics.image_average_precision(scores, is_defective),
+        f1_max=metrics.image_f1_max(scores, is_defective),
+        pixel=pixel,
+        escape_rate=all_defective.error_rate,
+        false_reject_rate=all_good.error_rate,
+        undecided_defective_rate=all_defective.undecided_rate,
+        undecided_good_rate=all_good.undecided_rate,
+        by_kind=_by_kind(good, defective),
+        by_size=_by_size(defective, size_order),
+        undefined=_undefined(len(good), len(defective), pixel),
+        calibration=calibration,
+        fingerprint=predictions.fingerprint,
+        samples=results,
+    )
+
+
+def _rates(name: str, rows: Sequence[SampleResult], error: Decision) -> ClassRates:
+    count = {decision: sum(row.decision is decision for row in rows) for decision in Decision}
+    return ClassRates(
+        name=name,
+        num_accept=count[Decision.ACCEPT],
+        num_reject=count[Decision.REJECT],
+        num_undecided=count[Decision.UNDECIDED],
+        error_rate=rate(count[error], len(rows)),
+        undecided_rate=rate(count[Decision.UNDECIDED], len(rows)),
+    )
+
+
+def _by_kind(good: Sequence[SampleResult], defective: Sequence[SampleResult]) -> tuple[ClassRates, ...]:
+    kinds = defaultdict(list)
+    for row in defective:
+        kinds[row.kind].append(row)
+    first = [_rates("good", good, Decision.REJECT)] if good else []
+    return (*first, *(_rates(kind, kinds[kind], Decision.ACCEPT) for kind in sorted(kinds)))
+
+
+def _by_size(defective: Sequence[SampleResult], order: Sequence[str]) -> tuple[ClassRates, ...]:
+    classes = defaultdict(list)
+    for row in defective:
+        classes[row.size_class].append(row)
+    return tuple(_rates(name, classes[name], Decision.ACCEPT) for name in order if name in classes)
+
+
+def _undefined(num_good: int, num_defective: int, pixel: PixelMetrics) -> dict[str, str]:
+    """Why a number is NaN, by its name in the JSON."""
+    reasons: dict[str, str] = {}
+    if num_good == 0 or num_defective == 0:
+        missing = "good" if num_good == 0 else "defective"
+        names = ("image_auroc", "average_precision", "f1_max")
+        reasons |= dict.fromkeys(names, f"TEST has no {missing} images")
+    if num_defective == 0:
+        reasons |= dict.fromkeys(("escape_rate", "undecided_defective_rate"), "TEST has no defective images")
+    if num_good == 0:
+        reasons |= dict.fromkeys(("false_reject_rate", "undecided_good_rate"), "TEST has no good images")
+    why = "TEST has no defect masks" if pixel.num_masks == 0 else "TEST has no pixels without a defect"
+    values = {"pixel_auroc": pixel.auroc, "pixel_ap": pixel.average_precision, "aupro": pixel.aupro}
+    return reasons | {name: why for name, value in values.items() if math.isnan(value)}
+
+
+def _number(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _rate(value: Rate) -> Json:
+    return {"value": _number(value.value), "low": value.low, "high": value.high, "n": value.n}
+
+
+def _class_rates(row: ClassRates) -> Json:
+    return {
+        "name": row.name,
+        "n": row.error_rate.n,
+        "accept": row.num_accept,
+        "reject": row.num_reject,
+        "undecided": row.num_undecided,
+        "error_rate": _rate(row.error_rate),
+        "undecided_rate": _rate(row.undecided_rate),
+    }
