@@ -1,0 +1,59 @@
+"""Read a data set, split it, look for duplicates and shortcuts; print what was found and write it to OUT."""
+
+import json
+from pathlib import Path
+from typing import cast
+
+import cv2
+from omegaconf import DictConfig, OmegaConf
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from zellige.config import PrepareConfig, to_pixel_size
+from zellige.data.contact_sheet import contact_sheet
+from zellige.data.index import Fractions, load_splits
+from zellige.data.report import DataReport
+from zellige.program import run
+
+
+def main(config: DictConfig) -> None:
+    settings = cast(PrepareConfig, OmegaConf.to_object(config))
+    data, out = settings.data, Path(settings.out)
+    splits, report = load_splits(
+        Path(data.root),
+        data.layout,
+        Fractions(**vars(data.fractions)),
+        seed=data.split_seed,
+        color=data.color,
+        pixel_size=to_pixel_size(data.pixel_size_mm),
+        duplicates=data.duplicates,
+        on_bad=data.on_bad,
+    )
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "data_report.json").write_text(json.dumps(report.to_json(), indent=2, ensure_ascii=False), encoding="utf-8")
+    sheet = contact_sheet(splits.train + splits.val + splits.test)
+    (out / "contact_sheet.png").write_bytes(cv2.imencode(".png", sheet[..., ::-1])[1].tobytes())
+    show(report)
+    Console().print(f"written: {out / 'data_report.json'}, {out / 'contact_sheet.png'}", soft_wrap=True)
+
+
+def show(report: DataReport) -> None:
+    console = Console()
+    table = Table("split", "good", "defective", "groups", "with mask", "kinds", title=escape(report.root))
+    for name, c in report.splits.items():
+        kinds = ", ".join(f"{kind} {count}" for kind, count in c.kinds.items())
+        table.add_row(name, str(c.good), str(c.defective), str(c.groups), str(c.with_mask), escape(kinds))
+    pixel_size = "pixel size known" if report.is_calibrated else "uncalibrated: sizes in px"
+    console.print(table, f"color {report.color}, {pixel_size}", sep="\n")
+    found, shortcut = report.duplicates, report.shortcut
+    console.print(f"duplicates: {found.exact_pairs} exact, {found.near_pairs} near pairs; setting {found.setting}")
+    console.print(f"skipped {len(report.skipped)}, no images {report.ignored}, empty masks {len(report.empty_masks)}")
+    for item in report.skipped[:10]:
+        console.print(f"  {escape(item.path)}: {escape(item.reason)}", soft_wrap=True)
+    for warning in [*report.warnings, shortcut.warning or f"shortcut check: no warning ({shortcut.note})"]:
+        console.print(f"[yellow]{escape(warning)}[/]", soft_wrap=True)
+
+
+if __name__ == "__main__":
+    run(main, "prepare_data")

@@ -1,0 +1,268 @@
+"""The schema of every Hydra group, and the step from a composed config to typed objects. Imported by scripts only."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from hydra.core.config_store import ConfigStore
+from hydra.utils import instantiate
+from lightning_fabric import Fabric
+from omegaconf import MISSING
+
+from zellige.core.errors import ConfigError
+from zellige.core.types import Geometry, GeometryMode, PixelSize, Splits
+from zellige.data.index import load_splits
+from zellige.data.report import DataReport
+from zellige.data.splits import Fractions
+from zellige.data.synthetic import SyntheticWeb, make_synthetic_set
+from zellige.evaluation.calibrate import Target
+
+PROJECT = Path(__file__).resolve().parents[2]
+TARGET_PREFIXES = ("zellige.models.", "zellige.training.")
+
+
+@dataclass
+class FractionsConfig:
+    """See zellige.data.splits.Fractions."""
+
+    train: float = 0.6
+    val: float = 0.2
+    test: float = 0.2
+    val_defects: float = 0.0
+
+
+@dataclass
+class WebConfig:
+    """Settings of the synthetic web; see zellige.data.synthetic.SyntheticWeb."""
+
+    material: str = "zellige"
+    height: int = 384
+    width: int = 512
+    num_train_good: int = 80
+    num_val_good: int = 64
+    num_test_good: int = 40
+    num_defective: int = 10
+    num_rolls: int = 8
+    seed: int = 0
+    color: str = "rgb"
+
+
+@dataclass
+class DataConfig:
+    """Where images come from and how they are read and split."""
+
+    name: str = MISSING
+    layout: str = MISSING
+    root: str = MISSING
+    color: str = "as_stored"
+    pixel_size_mm: Any = None
+    duplicates: str = "group"
+    on_bad: str = "error"
+    augment: str = "none"
+    split_seed: int = 0
+    fractions: FractionsConfig = field(default_factory=FractionsConfig)
+    web: WebConfig | None = None
+
+
+@dataclass
+class GeometryConfig:
+    """What the net sees of a frame; see zellige.core.types.Geometry."""
+
+    mode: str = MISSING
+    height: int = 256
+    width: int = 256
+    overlap_px: int = 0
+    pad_small: bool = False
+
+
+@dataclass
+class PatchCoreConfig:
+    """See zellige.models.patchcore.PatchCore."""
+
+    name: str = "patchcore"
+    _target_: str = "zellige.models.patchcore.PatchCore"
+    backbone: str = "efficientnet_lite0"
+    stages: list[int] = field(default_factory=lambda: [2, 3])
+    bank_size: int = 2048
+    top_share: float = 0.01
+    smoothing_patches: float = 1.0
+    seed: int = 0
+
+
+@dataclass
+class TrainerConfig:
+    """The fit function."""
+
+    _target_: str = MISSING
+    _partial_: bool = True
+    batch_size: int = 8
+    seed: int = 0
+
+
+@dataclass
+class EngineConfig:
+    """Where and with how many threads the net runs."""
+
+    accelerator: str = "cpu"
+    num_threads: int | None = None
+    batch_size: int = 8
+    keep_maps: bool = False
+
+
+@dataclass
+class CalibrationConfig:
+    """The operating point that is asked for; see zellige.evaluation.calibrate."""
+
+    false_reject_rate: float | None = 0.05
+    escape_rate: float | None = None
+    delta: float = 0.05
+    min_area_mm2: float | None = None
+    min_area_px: float | None = None
+    pixel_false_alarm: float = 0.001
+    on_too_few: str = "widen"
+
+    def rules(self) -> dict[str, Any]:
+        """Return the arguments of `calibrate` besides the target."""
+        rules = ("min_area_mm2", "min_area_px", "pixel_false_alarm", "on_too_few")
+        return {name: getattr(self, name) for name in rules}
+
+
+@dataclass
+class TrackingConfig:
+    """Where MLflow keeps the runs."""
+
+    enabled: bool = True
+    store: str = "mlruns"
+    experiment: str = "${data.name}"
+    registered_model: str | None = "${data.name}"
+
+
+@dataclass
+class ExportConfig:
+    """How close ONNX Runtime must come to torch, and how many golden frames travel along."""
+
+    score_tolerance: float = 1e-3
+    pixel_size_tolerance: float = 0.02
+    num_golden: int = 4
+
+
+@dataclass
+class TrainConfig:
+    """One training run, from images to a bundle."""
+
+    run_name: str | None = None
+    runs_dir: str = "runs"
+    seed: int = 0
+    data: DataConfig = field(default_factory=DataConfig)
+    geometry: GeometryConfig = field(default_factory=GeometryConfig)
+    model: Any = MISSING
+    trainer: TrainerConfig = field(default_factory=TrainerConfig)
+    engine: EngineConfig = field(default_factory=EngineConfig)
+    calibration: CalibrationConfig = field(default_factory=CalibrationConfig)
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)
+    export: ExportConfig = field(default_factory=ExportConfig)
+
+
+@dataclass
+class RunConfig:
+    """A program that works on a finished run folder."""
+
+    run: str = MISSING
+    out: str | None = None
+
+
+@dataclass
+class PrepareConfig:
+    """Reading and reporting on a data set without training."""
+
+    out: str = "outputs/${data.name}"
+    data: DataConfig = field(default_factory=DataConfig)
+
+
+def register_schemas() -> None:
+    """Make the schemas known to Hydra, so that a misspelt or ill-typed key fails at composition."""
+    store = ConfigStore.instance()
+    store.store(name="train_schema", node=TrainConfig)
+    store.store(name="run_schema", node=RunConfig)
+    store.store(name="prepare_schema", node=PrepareConfig)
+    store.store(group="model", name="patchcore_schema", node=PatchCoreConfig)
+
+
+def build(node: Any, **more: Any) -> Any:
+    """Instantiate a typed config node that has a `_target_` of ours; its `name` is for people and is left out.
+
+    Raises:
+        ConfigError: the target lies outside zellige's models and trainers.
+    """
+    settings = {key: value for key, value in vars(node).items() if key != "name"}
+    target = str(settings["_target_"])
+    if not target.startswith(TARGET_PREFIXES):
+        raise ConfigError(f"_target_: expected one that begins with {' or '.join(TARGET_PREFIXES)}, got {target}")
+    return instantiate(settings, **more)
+
+
+def make_fabric(config: EngineConfig) -> Fabric:
+    """Set the number of threads and make the engine."""
+    if config.num_threads is not None:
+        if config.num_threads < 1:
+            raise ConfigError(f"engine.num_threads: expected at least 1, got {config.num_threads}")
+        torch.set_num_threads(config.num_threads)
+    return Fabric(accelerator=config.accelerator, devices=1)
+
+
+def to_pixel_size(value: Any) -> PixelSize | None:
+    """Turn `data.pixel_size_mm` (null, a number, or [cross_web, down_web]) into a pixel size.
+
+    Raises:
+        ConfigError: anything else.
+    """
+    if value is None:
+        return None
+    numbers = value if isinstance(value, list | tuple) else [value]
+    ok = len(numbers) in (1, 2) and all(isinstance(n, int | float) and not isinstance(n, bool) for n in numbers)
+    if not ok:
+        raise ConfigError(f"data.pixel_size_mm: expected one or two numbers in mm, got {value!r}")
+    return PixelSize(cross_web_mm=float(numbers[0]), down_web_mm=float(numbers[-1]))
+
+
+def to_geometry(config: GeometryConfig) -> Geometry:
+    """Turn the geometry group into its core type.
+
+    Raises:
+        ConfigError: an unknown mode or a size out of range.
+    """
+    modes = [m.value for m in GeometryMode]
+    if config.mode not in modes:
+        raise ConfigError(f"geometry.mode: expected one of {', '.join(modes)}, got {config.mode!r}")
+    return Geometry(**{**vars(config), "mode": GeometryMode(config.mode)})
+
+
+def to_target(config: CalibrationConfig) -> Target:
+    """Turn the calibration group into the target that it asks for."""
+    return Target(false_reject_rate=config.false_reject_rate, escape_rate=config.escape_rate, delta=config.delta)
+
+
+def load_data(config: DataConfig) -> tuple[Splits, DataReport]:
+    """Read and split the data set of a data group; a synthetic web is generated first where there is none yet.
+
+    Raises:
+        InputError: the images are not usable; see `load_splits`.
+        ConfigError: a setting is not usable.
+    """
+    pixel_size = to_pixel_size(config.pixel_size_mm)
+    root = Path(config.root)
+    if config.web is not None:
+        if pixel_size is None:
+            raise ConfigError("data.pixel_size_mm: expected the synthetic web's pixel size in mm, got none")
+        root = make_synthetic_set(root, SyntheticWeb(**vars(config.web), pixel_size=pixel_size))
+    return load_splits(
+        root,
+        config.layout,
+        Fractions(**vars(config.fractions)),
+        seed=config.split_seed,
+        color=config.color,
+        pixel_size=pixel_size,
+        duplicates=config.duplicates,
+        on_bad=config.on_bad,
+    )

@@ -1,0 +1,153 @@
+"""The release of a detector: graph, parity gate, golden frames, one bundle file that replays before it is final."""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+import zellige
+from zellige.core.bundle import ModelBundle, encode_golden, read_bundle, write_bundle
+from zellige.core.decision import decide
+from zellige.core.errors import InputError
+from zellige.core.image_files import read_frame
+from zellige.core.manifest import build_manifest
+from zellige.core.types import Calibration, Color, Decision, Geometry, PixelSize, Prediction, Sample
+from zellige.evaluation.predictions import PredictionSet
+from zellige.export.onnx import to_onnx
+from zellige.export.parity import Parity, verify_parity
+from zellige.models.backbones import SOURCES
+from zellige.station.runtime import Runtime, replay_golden
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Optics:
+    """How the detector sees: its geometry, colour and pixel size, and how far a camera's pixel size may be off."""
+
+    geometry: Geometry
+    color: Color
+    pixel_size: PixelSize | None
+    pixel_size_tolerance: float = 0.02
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Identity:
+    """Which run, data and code a bundle comes from."""
+
+    run_name: str
+    data_fingerprint: str
+    git_commit: str | None
+    detector_name: str
+    backbone: str
+
+
+def common_pixel_size(samples: Sequence[Sample]) -> PixelSize | None:
+    """Return the pixel size that all samples share, None where all are uncalibrated.
+
+    Raises:
+        InputError: the samples disagree: one detector learns one scale.
+    """
+    sizes = {sample.pixel_size for sample in samples}
+    if len(sizes) > 1:
+        raise InputError(f"pixel size: expected one for all samples, got {len(sizes)} different ones")
+    return next(iter(sizes), None)
+
+
+def export_bundle(
+    detector: nn.Module,
+    calibration: Calibration,
+    report: Mapping[str, Any],
+    predictions: PredictionSet,
+    optics: Optics,
+    identity: Identity,
+    path: Path,
+    *,
+    score_tolerance: float = 1e-3,
+    num_golden: int = 4,
+) -> tuple[ModelBundle, Parity]:
+    """Write a bundle that a station accepts, or nothing.
+
+    Args:
+        predictions: the detector's predictions of TEST, with maps: what the graph is compared with, image by image.
+        report: the JSON-able report that travels along; its rates become the expected rates.
+        path: the bundle's file; an older one is replaced only by a bundle that has replayed its golden frames.
+
+    Raises:
+        BundleError: torch and ONNX Runtime disagree, or the bundle cannot be written.
+    """
+    onnx = to_onnx(detector, geometry=optics.geometry, color=optics.color)
+    golden, members = _golden_frames(predictions, calibration, optics.color, num_golden)
+    members |= {"model.onnx": onnx, "report.json": json.dumps(report, indent=2, sort_keys=True).encode()}
+    fields = _manifest_fields(detector, calibration, report, optics, identity)
+    fields |= {"golden": golden, "score_tolerance": score_tolerance}
+    untested = {"max_relative_score_difference": 0.0, "tolerance": score_tolerance, "num_images": 0}
+    draft = build_manifest({**fields, "parity": untested}, members, str(path))
+    draft_id = hashlib.sha256(draft.to_bytes()).hexdigest()
+    runtime = Runtime(ModelBundle(id=draft_id, manifest=draft, members=members))
+    parity = verify_parity(predictions, runtime, calibration, color=optics.color, tolerance=score_tolerance)
+    replay_golden(runtime)
+    tested = {
+        "max_relative_score_difference": parity.max_relative_score_difference,
+        "tolerance": score_tolerance,
+        "num_images": parity.num_images,
+    }
+    write_bundle(path, members=members, **fields, parity=tested)
+    return read_bundle(path), parity
+
+
+def _manifest_fields(
+    detector: nn.Module, calibration: Calibration, report: Mapping[str, Any], optics: Optics, identity: Identity
+) -> dict[str, Any]:
+    return {
+        "run_name": identity.run_name,
+        "zellige_version": zellige.__version__,
+        "git_commit": identity.git_commit,
+        "data_fingerprint": identity.data_fingerprint,
+        "detector": {
+            "class_path": f"{type(detector).__module__}.{type(detector).__qualname__}",
+            "name": identity.detector_name,
+        },
+        "backbone": {"name": identity.backbone, "weights_sha256": SOURCES[identity.backbone].sha256},
+        "geometry": optics.geometry,
+        "color": optics.color,
+        "pixel_size": optics.pixel_size,
+        "pixel_size_tolerance": optics.pixel_size_tolerance,
+        "calibration": calibration,
+        "expected_rates": {name: report.get(name) for name in ("escape_rate", "false_reject_rate")},
+    }
+
+
+def _golden_frames(
+    predictions: PredictionSet, calibration: Calibration, color: Color, count: int
+) -> tuple[list[dict[str, Any]], dict[str, bytes]]:
+    """Choose typical accepted and rejected images; what torch says of them is what the station must say."""
+    chosen = _typical(predictions, calibration, count)
+    entries, members = [], {}
+    for index, (prediction, decision) in enumerate(chosen):
+        name = f"golden/{index:02d}.png"
+        sample = prediction.sample
+        members[name] = encode_golden(read_frame(sample.image_path, color=color).pixels)
+        entries.append({"member": name, "decision": decision, "score": prediction.score, "source_kind": sample.kind})
+    return entries, members
+
+
+def _typical(predictions: PredictionSet, calibration: Calibration, count: int) -> list[tuple[Prediction, Decision]]:
+    by_decision: dict[Decision, list[int]] = {}
+    for index, prediction in enumerate(predictions):
+        decision, _, _ = decide(
+            prediction.score, prediction.anomaly_map, calibration, pixel_size=prediction.sample.pixel_size
+        )
+        by_decision.setdefault(decision, []).append(index)
+    chosen = []
+    share = max(1, count // max(1, len(by_decision)))
+    for decision, indices in sorted(by_decision.items()):
+        ordered = sorted(indices, key=lambda i: float(predictions.scores[i]))
+        # From the middle of the scores: far from the threshold, where rounding cannot turn the verdict.
+        places = np.linspace(0.25, 0.75, share) * (len(ordered) - 1)
+        picked = dict.fromkeys(ordered[round(float(place))] for place in places)
+        chosen += [(predictions[i], decision) for i in picked]
+    return chosen

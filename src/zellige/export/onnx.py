@@ -1,0 +1,50 @@
+"""From a fitted detector to one ONNX graph: raw uint8 tiles in, anomaly map and score out."""
+
+import logging
+import warnings
+
+import torch
+from torch import Tensor, nn
+
+from zellige.core.types import Color, Geometry
+
+_MOST_TILES = 256
+
+
+class _Outputs(nn.Module):
+    """The detector with its output as a plain pair, which is what a graph can return."""
+
+    def __init__(self, detector: nn.Module) -> None:
+        super().__init__()
+        self.detector = detector
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        output = self.detector(images)
+        return output.anomaly_map, output.score
+
+
+def to_onnx(detector: nn.Module, *, geometry: Geometry, color: Color) -> bytes:
+    """Export a fitted detector.
+
+    Returns:
+        An ONNX model without external data: input `images` uint8 (B, C, h, w) with any B, outputs `anomaly_map`
+        float32 (B, 1, h, w) and `score` float32 (B,). Scaling, normalisation and colour handling are inside.
+    """
+    wrapped = _Outputs(detector).cpu().eval()
+    example = torch.zeros((2, color.num_channels, geometry.height, geometry.width), dtype=torch.uint8)
+    batch = torch.export.Dim("batch", min=1, max=_MOST_TILES)
+    for talkative in ("onnxscript", "onnx_ir", "torch.onnx"):
+        logging.getLogger(talkative).setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        program = torch.onnx.export(
+            wrapped,
+            (example,),
+            dynamo=True,
+            input_names=["images"],
+            output_names=["anomaly_map", "score"],
+            dynamic_shapes={"images": {0: batch}},
+            verbose=False,
+        )
+    assert program is not None
+    return bytes(program.model_proto.SerializeToString())

@@ -1,0 +1,1 @@
+"""Layer 2: detectors, one method a file."""

@@ -1,0 +1,116 @@
+"""Choose a small set of feature vectors that lies close to all of them: a streaming k-center cover.
+
+PatchCore (Roth et al. 2022, arXiv:2106.08265) selects greedily over all patches of all images at once, which takes
+N x M distance updates and holds every patch in memory. Here patches arrive in chunks and only those farther than the
+present radius from every kept vector are looked at; when twice the wanted number is kept, the kept ones are thinned
+greedily and the radius grows (after Charikar et al. 1997, "Incremental clustering and dynamic information
+retrieval"; a merge of greedy covers of parts is a cover of the whole). Distances are taken after a random projection
+(Johnson-Lindenstrauss), as in the paper.
+
+Shapes: N vectors of D features arrive, M are kept, K is the projected size.
+"""
+
+import torch
+from torch import Tensor
+
+from zellige.core.errors import ConfigError
+
+
+class StreamingCoreset:
+    """Keeps at most `size` of all vectors that were added; memory is 2 x size + one chunk, however many come."""
+
+    def __init__(self, size: int, *, projected: int = 48, seed: int = 0, chunk: int = 8192) -> None:
+        if size < 1 or projected < 1:
+            raise ConfigError(f"coreset: expected size and projection >= 1, got {size} and {projected}")
+        self.size = size
+        self.radius = 0.0
+        """Farthest that a seen vector may lie from the kept ones in the projection, by the last look at it."""
+        self._projected = projected
+        self._chunk = chunk
+        self._generator = torch.Generator().manual_seed(seed)
+        self._matrix: Tensor | None = None
+        self._kept: Tensor | None = None
+        self._kept_small: Tensor | None = None
+
+    def add(self, features: Tensor) -> None:
+        """Offer vectors (N, D) float32."""
+        for chunk in torch.split(features, self._chunk):
+            self._add_chunk(chunk)
+
+    def selected(self) -> Tensor:
+        """Return the kept vectors (M, D), M <= size."""
+        assert self._kept is not None, "nothing was added"
+        self._thin_to(self.size)
+        return self._kept
+
+    def _add_chunk(self, chunk: Tensor) -> None:
+        small = self._project(chunk)
+        if self._kept is None or self._kept_small is None:
+            first = int(torch.randint(len(chunk), (1,), generator=self._generator))
+            self._kept, self._kept_small = chunk[first : first + 1].clone(), small[first : first + 1].clone()
+        gap = distance_to_nearest(small, self._kept_small)
+        far = gap > self.radius
+        chunk, small, gap = chunk[far], small[far], gap[far]
+        while len(chunk):
+            room = 2 * self.size - len(self._kept)
+            order, gap = greedy_cover(small, gap, room, self.radius)
+            self._kept = torch.cat([self._kept, chunk[order]])
+            self._kept_small = torch.cat([self._kept_small, small[order]])
+            if len(self._kept) < 2 * self.size:
+                return
+            self._thin_to(self.size)
+            gap = distance_to_nearest(small, self._kept_small)
+            far = gap > self.radius
+            chunk, small, gap = chunk[far], small[far], gap[far]
+
+    def _thin_to(self, size: int) -> None:
+        assert self._kept is not None
+        assert self._kept_small is not None
+        if len(self._kept) <= size:
+            return
+        small = self._kept_small
+        gap = distance_to_nearest(small, small[:1])
+        order, gap = greedy_cover(small, gap, size - 1, 0.0)
+        order = torch.cat([torch.zeros(1, dtype=torch.long), order])
+        self.radius = max(self.radius, float(gap.max()))
+        self._kept, self._kept_small = self._kept[order], small[order]
+
+    def _project(self, features: Tensor) -> Tensor:
+        if self._matrix is None:
+            wide = features.shape[1]
+            narrow = min(self._projected, wide)
+            noise = torch.randn(wide, narrow, generator=self._generator) / narrow**0.5
+            self._matrix = torch.eye(wide) if narrow == wide else noise
+        return features @ self._matrix
+
+
+def greedy_cover(points: Tensor, gap: Tensor, most: int, radius: float) -> tuple[Tensor, Tensor]:
+    """Take the farthest point again and again until all lie within `radius` or `most` are taken.
+
+    Args:
+        points: (N, K) float32.
+        gap: (N,) distance of each point to what is already taken elsewhere.
+
+    Returns:
+        Indices of the points taken, in order, and the distances (N,) afterwards.
+    """
+    norms = points.square().sum(1)
+    square = gap.square()
+    taken = []
+    limit = radius**2
+    for _ in range(min(most, len(points))):
+        farthest = int(square.argmax())
+        if float(square[farthest]) <= limit:
+            break
+        taken.append(farthest)
+        to_new = torch.addmv(norms + norms[farthest], points, points[farthest], alpha=-2.0)
+        to_new[farthest] = 0.0
+        square = torch.minimum(square, to_new.clamp_(min=0.0))
+    return torch.tensor(taken, dtype=torch.long), square.sqrt()
+
+
+def distance_to_nearest(points: Tensor, centers: Tensor) -> Tensor:
+    """Euclidean distance (N,) of each point (N, K) to the nearest of the centers (M, K)."""
+    half = centers.square().sum(1) / 2
+    nearest = torch.addmm(half, points, centers.T, alpha=-1.0).amin(1)
+    return (points.square().sum(1) + 2 * nearest).clamp_(min=0.0).sqrt()

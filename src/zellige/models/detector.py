@@ -1,0 +1,56 @@
+"""What every detector is: uint8 images in, one output type out, whether it is being trained or not.
+
+Shapes: B images, C channels (1 gray, 3 RGB), H x W px, P patches per image, D features per patch.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class DetectorOutput:
+    """`anomaly_map` (B, 1, H, W) float32 and `score` (B,) float32, higher = more anomalous, not bounded above."""
+
+    anomaly_map: Tensor
+    score: Tensor
+
+
+class Detector(Protocol):
+    """An `nn.Module` that scores images. Scaling, normalisation and colour handling happen inside."""
+
+    def __call__(self, images: Tensor) -> DetectorOutput:
+        """Score uint8 images (B, C, H, W)."""
+        ...
+
+
+@runtime_checkable
+class OnePassDetector(Detector, Protocol):
+    """A detector that learns by looking at every good image once, without a loss."""
+
+    def embed(self, images: Tensor) -> Tensor:
+        """Turn uint8 images (B, C, H, W) into patch features (B, P, D)."""
+        ...
+
+    def build(self, features: Iterable[Tensor]) -> None:
+        """Learn from batches of features, each (B, P, D), as `embed` returns them; they are consumed once."""
+        ...
+
+
+class ScaledInput(nn.Module):
+    """Turn uint8 pixels into what an ImageNet-trained backbone expects: three channels, normalised."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1) * 255.0, persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1) * 255.0, persistent=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Scale uint8 (B, 1 or 3, H, W) to float32 (B, 3, H, W); one channel is repeated three times."""
+        return (images.float().expand(-1, 3, -1, -1) - self.mean) / self.std

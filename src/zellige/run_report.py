@@ -1,0 +1,82 @@
+"""The reports of one run: report.json for programs, report.html and pictures for people, predictions.csv for both."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from zellige.data.report import DataReport
+from zellige.evaluation.html import rate_words, write_html
+from zellige.evaluation.pictures import write_pictures
+from zellige.evaluation.predictions import PredictionSet
+from zellige.evaluation.report import EvaluationReport, write_predictions_csv
+from zellige.run_folder import peak_memory_mb, write_json
+
+METRICS = (
+    "image_auroc",
+    "average_precision",
+    "f1_max",
+    "pixel_auroc",
+    "pixel_ap",
+    "aupro",
+    "fit_seconds",
+    "predict_ms_per_image",
+    "peak_memory_mb",
+)
+
+
+def build_report(
+    identity: Mapping[str, Any], evaluation: EvaluationReport, data: DataReport, costs: Mapping[str, float]
+) -> dict[str, Any]:
+    """Join everything that is known of a run into strict JSON values.
+
+    Args:
+        identity: what identifies the run; its "name" is the run's name.
+        costs: fit_seconds, predict_ms_per_image and the like; the peak memory so far is added.
+    """
+    return {
+        "run": dict(identity),
+        **evaluation.to_json(),
+        **costs,
+        "peak_memory_mb": round(peak_memory_mb(), 1),
+        "data": data.to_json(),
+    }
+
+
+def write_report(run_dir: Path, report: dict[str, Any], evaluation: EvaluationReport, test: PredictionSet) -> None:
+    """Write report.json, data_report.json, predictions.csv, pictures/ and report.html into a run folder."""
+    pictures = run_dir / "pictures"
+    pictures.mkdir()
+    write_pictures(test, evaluation, pictures)
+    write_predictions_csv(evaluation, run_dir / "predictions.csv")
+    write_json(run_dir / "data_report.json", report["data"])
+    write_json(run_dir / "report.json", report)
+    write_html(report, pictures, run_dir / "report.html")
+
+
+def metrics_of(report: Mapping[str, Any]) -> dict[str, float | None]:
+    """The numbers of a report that runs are compared by; rates come with their bounds."""
+    metrics = {name: report.get(name) for name in METRICS}
+    for name in ("escape_rate", "false_reject_rate"):
+        metrics |= {
+            name: report[name]["value"],
+            f"{name}_low": report[name]["low"],
+            f"{name}_high": report[name]["high"],
+        }
+    return metrics
+
+
+def summary(report: Mapping[str, Any]) -> list[str]:
+    """A run's result in a few lines for a terminal."""
+
+    def number(name: str) -> str:
+        value = report.get(name)
+        return "not defined" if value is None else f"{value:.3f}"
+
+    return [
+        rate_words("defective", "accepted", report["escape_rate"]),
+        rate_words("good", "rejected", report["false_reject_rate"]),
+        f"image AUROC {number('image_auroc')}, pixel AUROC {number('pixel_auroc')}, AUPRO {number('aupro')}",
+        f"threshold: {report['calibration']['guarantee']}",
+        f"fit {report['fit_seconds']:.1f} s, {report['predict_ms_per_image']:.1f} ms per image",
+        f"peak memory {report['peak_memory_mb']:.0f} MB, sizes in {report['units']}",
+    ]

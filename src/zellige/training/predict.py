@@ -1,0 +1,72 @@
+"""Score every sample of a split with a detector and store scores and maps on disk."""
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from torch import nn
+
+from zellige.core.progress import progress
+from zellige.core.tiling import Tiles, join
+from zellige.data.dataset import TileDataset
+from zellige.evaluation.predictions import PredictionSet, PredictionWriter
+
+
+def predict(
+    detector: nn.Module, dataset: TileDataset, split: str, *, fabric: Fabric, out_dir: Path, batch_size: int = 8
+) -> PredictionSet:
+    """Score the samples of a split ("val" or "test") once each; a sample's score is the highest of its tiles.
+
+    Returns:
+        The predictions, stored in `out_dir/split`, maps at the size of the images.
+    """
+    detector.to(fabric.device).eval()
+    with (
+        torch.inference_mode(),
+        PredictionWriter(out_dir / split, split, dataset.samples) as writer,
+        progress(f"predict {split}", len(dataset)) as advance,
+    ):
+        waiting: list[tuple[str, Tiles]] = []
+        for index, sample in enumerate(dataset.samples):
+            waiting.append((sample.id, dataset[index]))
+            is_last = index + 1 == len(dataset)
+            if is_last or sum(len(tiles.pixels) for _, tiles in waiting) >= batch_size:
+                _score(detector, waiting, fabric, writer, batch_size)
+                waiting = []
+            advance()
+        return writer.close()
+
+
+def _score(
+    detector: nn.Module,
+    waiting: Sequence[tuple[str, Tiles]],
+    fabric: Fabric,
+    writer: PredictionWriter,
+    batch_size: int,
+) -> None:
+    stacked = torch.from_numpy(np.concatenate([tiles.pixels for _, tiles in waiting]))
+    outputs = [detector(batch.to(fabric.device)) for batch in torch.split(stacked, batch_size)]
+    maps = torch.cat([output.anomaly_map for output in outputs])[:, 0].cpu().numpy()
+    scores = torch.cat([output.score for output in outputs]).cpu().numpy()
+    start = 0
+    for sample_id, tiles in waiting:
+        stop = start + len(tiles.pixels)
+        writer.write(sample_id, float(scores[start:stop].max()), join(maps[start:stop], tiles))
+        start = stop
+
+
+def milliseconds_per_image(detector: nn.Module, dataset: TileDataset, *, fabric: Fabric, most: int = 20) -> float:
+    """Median time in ms of one image from tiles in memory to its map, one image at a time, reading apart."""
+    detector.to(fabric.device).eval()
+    times = []
+    with torch.inference_mode():
+        for index in range(min(most, len(dataset))):
+            tiles = dataset[index]
+            started = time.perf_counter()
+            output = detector(torch.from_numpy(tiles.pixels).to(fabric.device))
+            join(output.anomaly_map[:, 0].cpu().numpy(), tiles)
+            times.append((time.perf_counter() - started) * 1e3)
+    return float(np.median(times))
