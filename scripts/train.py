@@ -4,7 +4,6 @@ import logging
 from pathlib import Path
 from typing import Any, cast
 
-from lightning_fabric import seed_everything
 from omegaconf import DictConfig, OmegaConf
 
 from zellige.config import TrainConfig, build, load_data, make_fabric, to_geometry, to_target
@@ -13,8 +12,8 @@ from zellige.data.dataset import TileDataset
 from zellige.evaluation.calibrate import calibrate
 from zellige.evaluation.report import evaluate
 from zellige.program import run
-from zellige.release import log_release, write_release
-from zellige.run_folder import check_run_name, new_run_name, run_folder
+from zellige.release import check_ready, log_release, write_release
+from zellige.run_folder import check_run_name, git_commit, new_run_name, run_folder
 from zellige.run_report import build_report, summary, write_report
 from zellige.tracking import check_run_name_free
 from zellige.training.checkpoint import save_checkpoint
@@ -25,17 +24,18 @@ log = logging.getLogger("train")
 
 def main(composed: DictConfig) -> None:
     config = cast(TrainConfig, OmegaConf.to_object(composed))
-    name = config.run_name or new_run_name(config.data.name, config.model.name)
+    name = new_run_name(config.data.name, config.model.name) if config.run_name is None else config.run_name
     runs_dir, tracking, batch_size = Path(config.runs_dir), config.tracking, config.engine.batch_size
+    fabric, target = make_fabric(config.engine, seed=config.seed), to_target(config.calibration)
+    geometry = to_geometry(config.geometry)
     check_run_name(runs_dir, name)
     if tracking.enabled:
         check_run_name_free(Path(tracking.store), tracking.experiment, name)
-    seed_everything(config.seed, verbose=False)
-    fabric, geometry, target = make_fabric(config.engine), to_geometry(config.geometry), to_target(config.calibration)
 
     with run_folder(runs_dir, name) as run_dir:
         OmegaConf.save(composed, run_dir / "config.yaml", resolve=True)
         splits, data_report = load_data(config.data)
+        optics = check_ready(config, splits, data_report)
         augment = Augment(config.data.augment, seed=config.seed)
         train = TileDataset(splits.train, geometry=geometry, color=splits.color, augment=augment)
         val, test = (TileDataset(part, geometry=geometry, color=splits.color) for part in (splits.val, splits.test))
@@ -50,15 +50,16 @@ def main(composed: DictConfig) -> None:
 
         speed = milliseconds_per_image(detector, test, fabric=fabric)
         costs = {"fit_seconds": fitted.fit_seconds, "predict_ms_per_image": speed}
-        draft = build_report({"name": name}, evaluation, data_report, costs)
-        report = write_release(detector, calibration, draft, on_test, splits, config, run_dir / f"{name}.zellige")
+        identity = {"name": name, "data fingerprint": splits.fingerprint, "git commit": git_commit() or "none"}
+        draft = build_report(identity, evaluation, data_report, costs)
+        report = write_release(detector, calibration, draft, on_test, optics, config, run_dir / f"{name}.zellige")
         write_report(run_dir, report, evaluation, on_test)
         if not config.engine.keep_maps:
             on_val.drop_maps()
             on_test.drop_maps()
         if tracking.enabled:
             resolved = cast(dict[str, Any], OmegaConf.to_container(composed, resolve=True))
-            log_release(run_dir, report, splits, config, resolved)
+            log_release(run_dir, report, config, resolved)
     log.info("\n  ".join([f"{runs_dir / name}:", *summary(report)]))
 
 

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from hydra.core.config_store import ConfigStore
 from hydra.utils import instantiate
-from lightning_fabric import Fabric
-from omegaconf import MISSING
+from lightning_fabric import Fabric, seed_everything
+from omegaconf import MISSING, OmegaConf
 
 from zellige.core.errors import ConfigError
 from zellige.core.types import Geometry, GeometryMode, PixelSize, Splits
@@ -84,6 +84,7 @@ class PatchCoreConfig:
     _target_: str = "zellige.models.patchcore.PatchCore"
     backbone: str = "efficientnet_lite0"
     stages: list[int] = field(default_factory=lambda: [2, 3])
+    grid_stride: int = 8
     bank_size: int = 2048
     top_share: float = 0.01
     smoothing_patches: float = 1.0
@@ -181,7 +182,11 @@ class PrepareConfig:
 
 
 def register_schemas() -> None:
-    """Make the schemas known to Hydra, so that a misspelt or ill-typed key fails at composition."""
+    """Make the schemas known to Hydra, so that a misspelt or ill-typed key fails at composition.
+
+    `${last:PATH}` in a config is the last part of a path, without .csv.
+    """
+    OmegaConf.register_new_resolver("last", lambda path: Path(str(path)).name.removesuffix(".csv"), replace=True)
     store = ConfigStore.instance()
     store.store(name="train_schema", node=TrainConfig)
     store.store(name="run_schema", node=RunConfig)
@@ -202,13 +207,25 @@ def build(node: Any, **more: Any) -> Any:
     return instantiate(settings, **more)
 
 
-def make_fabric(config: EngineConfig) -> Fabric:
-    """Set the number of threads and make the engine."""
+def make_fabric(config: EngineConfig, *, seed: int = 0) -> Fabric:
+    """Set the seed of every random generator and the number of threads, and make the engine.
+
+    Raises:
+        ConfigError: an unknown or absent accelerator, or a number out of range.
+    """
+    if not 0 <= seed < 2**32:
+        raise ConfigError(f"seed: expected 0 to {2**32 - 1}, got {seed}")
+    seed_everything(seed, verbose=False)
+    if config.batch_size < 1:
+        raise ConfigError(f"engine.batch_size: expected at least 1, got {config.batch_size}")
     if config.num_threads is not None:
         if config.num_threads < 1:
             raise ConfigError(f"engine.num_threads: expected at least 1, got {config.num_threads}")
         torch.set_num_threads(config.num_threads)
-    return Fabric(accelerator=config.accelerator, devices=1)
+    try:
+        return Fabric(accelerator=config.accelerator, devices=1)
+    except (ValueError, RuntimeError) as error:
+        raise ConfigError(f"engine.accelerator: {config.accelerator!r} cannot be used: {error}") from None
 
 
 def to_pixel_size(value: Any) -> PixelSize | None:
@@ -251,6 +268,8 @@ def load_data(config: DataConfig) -> tuple[Splits, DataReport]:
         ConfigError: a setting is not usable.
     """
     pixel_size = to_pixel_size(config.pixel_size_mm)
+    if config.split_seed < 0:
+        raise ConfigError(f"data.split_seed: expected 0 or more, got {config.split_seed}")
     root = Path(config.root)
     if config.web is not None:
         if pixel_size is None:

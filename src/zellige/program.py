@@ -3,13 +3,15 @@
 import errno
 import logging
 import os
+import re
 import sys
 from collections.abc import Callable
+from functools import wraps
 
 import hydra
-from hydra.errors import HydraException
+from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from zellige.config import PROJECT, register_schemas
 from zellige.core.errors import USER_ERRORS
@@ -17,14 +19,32 @@ from zellige.core.errors import USER_ERRORS
 EXIT_ERROR = 2
 EXIT_INTERRUPTED = 130
 
+_PATH_ARGUMENT = re.compile(r"(?P<key>[\w.]+)=(?P<path>[^'\"\[{$]*/.*)", re.DOTALL)
+_PLAIN_PATH = re.compile(r"[A-Za-z0-9_./:+%@?|*-]*")
+_CANNOT_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR)
+_FOR_DEVELOPERS = ("full_key:", "object_type=", "reference_type=", "Set the env", "Config search path", "provider=")
+
 
 def run(task: Callable[[DictConfig], None], config_name: str) -> None:
     """Run a script's task under Hydra and exit; errors that a user can mend are one line on standard error."""
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra re-raises instead of printing its own report
+    if not {"-m", "--multirun"} & set(sys.argv):  # there a comma separates the values of a sweep
+        sys.argv[1:] = [quote_path(argument) for argument in sys.argv[1:]]
     register_schemas()
-    program = hydra.main(version_base="1.3", config_path=str(PROJECT / "configs"), config_name=config_name)(task)
+    failures: list[Exception] = []
+
+    @wraps(task)
+    def kept_quiet(config: DictConfig) -> None:
+        try:
+            task(config)
+        except Exception as error:  # raised again below: Hydra would print a line of its own about it
+            failures.append(error)
+
+    program = hydra.main(version_base="1.3", config_path=str(PROJECT / "configs"), config_name=config_name)(kept_quiet)
     try:
         program()
+        if failures:
+            raise failures[0]
     except KeyboardInterrupt:
         _fail("interrupted: nothing was kept of this run", EXIT_INTERRUPTED)
     except USER_ERRORS as error:
@@ -32,25 +52,45 @@ def run(task: Callable[[DictConfig], None], config_name: str) -> None:
     except (HydraException, OmegaConfBaseException) as error:
         _fail(_one_line(error), EXIT_ERROR)
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EACCES, errno.EROFS, errno.EDQUOT):
+        if error.errno not in _CANNOT_WRITE:
             raise
         _fail(f"cannot write {error.filename or 'a file'}: {error.strerror}", EXIT_ERROR)
 
 
+def quote_path(argument: str) -> str:
+    """Quote the path of a `key=path` argument where Hydra's grammar would stumble over it: `ñ`, `(`, `,`, `=`, `'`.
+
+    Example:
+        >>> quote_path("data.root=/data/Rollo ñ (2)")
+        "data.root='/data/Rollo ñ (2)'"
+    """
+    found = _PATH_ARGUMENT.fullmatch(argument)
+    if not found or _PLAIN_PATH.fullmatch(found["path"]):
+        return argument
+    # Hydra takes a backslash for itself except before a quote.
+    escaped = re.sub(r"(\\*)('|\Z)", lambda m: 2 * m[1] + ("\\'" if m[2] else ""), found["path"])
+    return f"{found['key']}='{escaped}'"
+
+
 def _fail(message: str, code: int) -> None:
     logging.shutdown()
-    print(f"error: {message}", file=sys.stderr)  # noqa: T201  a program's last word
+    print(f"error: {' '.join(message.split())}", file=sys.stderr)  # noqa: T201  a program's last word
     sys.exit(code)
 
 
 def _one_line(error: BaseException) -> str:
-    """The first lines of a Hydra or OmegaConf error, its cause included, joined; the rest is advice for developers."""
-    texts = [str(error)]
+    """The first lines of a Hydra or OmegaConf error, its cause included, joined; the rest is advice for developers.
+
+    Where one of our own errors was raised while Hydra built an object, that error's message says it all.
+    """
     cause = error.__cause__
+    if isinstance(cause, USER_ERRORS):
+        return str(cause)
+    if isinstance(error, MissingMandatoryValue):
+        return f"config: {error.full_key}: expected a value, got none; set {error.full_key}=... on the command line"
+    where = f"{error.override}: " if isinstance(error, OverrideParseException) else ""
+    texts = [where + str(error)]
     if cause is not None and str(cause) not in texts[0]:
         texts.append(str(cause))
     lines = [line.strip() for text in texts for line in text.splitlines() if line.strip()]
-    kept = [
-        line for line in lines if not line.startswith(("full_key:", "object_type=", "reference_type=", "Set the env"))
-    ]
-    return "config: " + "; ".join(dict.fromkeys(kept))
+    return "config: " + "; ".join(dict.fromkeys(line for line in lines if not line.startswith(_FOR_DEVELOPERS)))

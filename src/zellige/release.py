@@ -1,4 +1,4 @@
-"""What scripts do with a judged detector: write its bundle under the run's identity, and log the run."""
+"""What scripts do around a detector: find early what would stop a run late, write its bundle, log the run."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -6,13 +6,48 @@ from typing import Any
 
 from torch import nn
 
-from zellige.config import TrainConfig, to_geometry
-from zellige.core.types import Calibration, Splits
+from zellige.config import TrainConfig, to_geometry, to_target
+from zellige.core.errors import ConfigError, InputError
+from zellige.core.types import Calibration, GeometryMode, Splits
+from zellige.data.report import DataReport
+from zellige.evaluation.calibrate import check_calibration
 from zellige.evaluation.predictions import PredictionSet
 from zellige.export.build_bundle import Identity, Optics, common_pixel_size, export_bundle
-from zellige.run_folder import git_commit
-from zellige.run_report import metrics_of
+from zellige.run_report import metrics_of, report_for_bundle
 from zellige.tracking import RunIdentity, log_run
+
+_MOST_GOLDEN = 256
+
+
+def check_ready(config: TrainConfig, splits: Splits, data: DataReport) -> Optics:
+    """Refuse before the fit what would end the run after it, and say how the detector sees.
+
+    Raises:
+        InputError: too few images for calibration or evaluation, an image smaller than a tile, several pixel sizes.
+        ConfigError: a setting of calibration or export out of range, a rule in mm2 on uncalibrated images.
+    """
+    export, geometry = config.export, to_geometry(config.geometry)
+    for name in ("score_tolerance", "pixel_size_tolerance"):
+        if not 0 <= getattr(export, name) < 1:
+            raise ConfigError(f"export.{name}: expected a number in [0, 1), got {getattr(export, name)}")
+    if not 1 <= export.num_golden <= _MOST_GOLDEN:
+        raise ConfigError(f"export.num_golden: expected 1 to {_MOST_GOLDEN}, got {export.num_golden}")
+    check_calibration(splits.val, to_target(config.calibration), **config.calibration.rules())
+    if not splits.test:
+        raise InputError(f"data {data.root}: expected images in the test split, got none")
+    smallest, tile = (data.height_px[0], data.width_px[0]), (geometry.height, geometry.width)
+    is_cut = geometry.mode is GeometryMode.TILES and not geometry.pad_small
+    if is_cut and (smallest[0] < tile[0] or smallest[1] < tile[1]):
+        raise InputError(
+            f"data {data.root}: expected images of at least one tile of {tile[0]} x {tile[1]} px, the smallest height "
+            f"and width are {smallest[0]} and {smallest[1]}; set geometry.pad_small=true or a smaller tile"
+        )
+    return Optics(
+        geometry=geometry,
+        color=splits.color,
+        pixel_size=common_pixel_size(splits.train + splits.val + splits.test),
+        pixel_size_tolerance=export.pixel_size_tolerance,
+    )
 
 
 def write_release(
@@ -20,38 +55,32 @@ def write_release(
     calibration: Calibration,
     report: Mapping[str, Any],
     test: PredictionSet,
-    splits: Splits,
+    optics: Optics,
     config: TrainConfig,
     path: Path,
 ) -> dict[str, Any]:
     """Write the bundle of a run and return the report with the bundle's id and the parity that was measured.
 
     Args:
-        report: of the run, under its name in report["run"]["name"].
+        report: of the run; its "run" says name, data fingerprint and git commit.
         test: the detector's predictions of TEST, with maps.
         path: the bundle's file.
 
     Raises:
         BundleError: torch and ONNX Runtime disagree, or the bundle cannot be written.
     """
-    optics = Optics(
-        geometry=to_geometry(config.geometry),
-        color=splits.color,
-        pixel_size=common_pixel_size(splits.train + splits.val + splits.test),
-        pixel_size_tolerance=config.export.pixel_size_tolerance,
-    )
-    commit = git_commit()
+    run = report["run"]
     identity = Identity(
-        run_name=report["run"]["name"],
-        data_fingerprint=splits.fingerprint,
-        git_commit=commit,
+        run_name=run["name"],
+        data_fingerprint=run["data fingerprint"],
+        git_commit=_commit_of(run),
         detector_name=config.model.name,
         backbone=config.model.backbone,
     )
     bundle, parity = export_bundle(
         detector,
         calibration,
-        report,
+        report_for_bundle(report),
         test,
         optics,
         identity,
@@ -59,27 +88,21 @@ def write_release(
         score_tolerance=config.export.score_tolerance,
         num_golden=config.export.num_golden,
     )
-    run = {
-        **report["run"],
-        "bundle": bundle.id,
-        "data fingerprint": splits.fingerprint,
-        "git commit": commit or "none",
-        "parity": f"{parity.num_images} images, the same verdicts, scores within "
-        f"{parity.max_relative_score_difference:.1e} (relative), maps within {parity.max_relative_map_difference:.1e}",
-    }
-    return {**report, "run": run}
+    words = (
+        f"{parity.num_images} images, the same verdicts, scores within "
+        f"{parity.max_relative_score_difference:.1e} (relative), maps within {parity.max_relative_map_difference:.1e}"
+    )
+    return {**report, "run": {**run, "bundle": bundle.id, "parity": words}}
 
 
-def log_release(
-    run_dir: Path, report: Mapping[str, Any], splits: Splits, config: TrainConfig, resolved: Mapping[str, Any]
-) -> None:
+def log_release(run_dir: Path, report: Mapping[str, Any], config: TrainConfig, resolved: Mapping[str, Any]) -> None:
     """Log a run folder with its reports and its bundle to MLflow, under the same identity."""
     run, tracking = report["run"], config.tracking
     identity = RunIdentity(
         run_name=run["name"],
         data_name=config.data.name,
-        data_fingerprint=splits.fingerprint,
-        git_commit=None if run["git commit"] == "none" else run["git commit"],
+        data_fingerprint=run["data fingerprint"],
+        git_commit=_commit_of(run),
         bundle_id=run["bundle"],
     )
     log_run(
@@ -92,3 +115,7 @@ def log_release(
         tags={"calibrated": str(report["calibrated"]).lower(), "guarantee": report["calibration"]["guarantee"]},
         registered_model=tracking.registered_model,
     )
+
+
+def _commit_of(run: Mapping[str, str]) -> str | None:
+    return None if run["git commit"] == "none" else run["git commit"]

@@ -1,6 +1,8 @@
 """The folder of one run: made beside its final place, moved there when all is done, gone when anything fails."""
 
+import fcntl
 import json
+import os
 import re
 import resource
 import shutil
@@ -18,7 +20,8 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 def new_run_name(data_name: str, model_name: str) -> str:
     """Name a run that the user did not name, by what it is and when it began."""
-    return f"{data_name}-{model_name}-{datetime.now().strftime('%Y%m%d-%H%M%S')}"
+    plain = re.sub(r"[^A-Za-z0-9._-]+", "_", data_name).lstrip("._-") or "data"
+    return f"{plain[:60]}-{model_name}-{datetime.now().strftime('%Y%m%d-%H%M%S')}"
 
 
 def check_run_name(runs_dir: Path, name: str) -> None:
@@ -38,17 +41,45 @@ def run_folder(runs_dir: Path, name: str) -> Iterator[Path]:
     """Give a folder to fill; on success it becomes `runs_dir/name`, on any exception it is removed.
 
     Raises:
-        ConfigError: see `check_run_name`.
+        ConfigError: see `check_run_name`; another process is making this run; `runs_dir` cannot be written.
     """
     check_run_name(runs_dir, name)
     partial = runs_dir / f".{name}.partial"
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
+    handle = _claim(partial)
     try:
         yield partial
         partial.rename(runs_dir / name)
-    finally:
+    except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
+        raise
+    finally:
+        os.close(handle)
+
+
+def _claim(folder: Path) -> int:
+    """Make an empty folder that belongs to this process until the returned handle is closed.
+
+    What a killed process left in it is removed; a living process's folder is refused.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError as error:
+        raise ConfigError(f"runs_dir: {folder.parent} cannot be written ({error.strerror})") from None
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        is_taken = not folder.exists() or os.fstat(handle).st_ino != folder.stat().st_ino
+    except BlockingIOError:
+        is_taken = True
+    if is_taken:
+        os.close(handle)
+        raise ConfigError(f"run_name: another process is making {folder}; choose another name")
+    for left in folder.iterdir():
+        if left.is_dir() and not left.is_symlink():
+            shutil.rmtree(left)
+        else:
+            left.unlink()
+    return handle
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:

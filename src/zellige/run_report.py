@@ -11,6 +11,7 @@ from zellige.evaluation.predictions import PredictionSet
 from zellige.evaluation.report import EvaluationReport, write_predictions_csv
 from zellige.run_folder import peak_memory_mb, write_json
 
+COSTS = ("fit_seconds", "predict_ms_per_image", "peak_memory_mb")
 METRICS = (
     "image_auroc",
     "average_precision",
@@ -18,9 +19,7 @@ METRICS = (
     "pixel_auroc",
     "pixel_ap",
     "aupro",
-    "fit_seconds",
-    "predict_ms_per_image",
-    "peak_memory_mb",
+    *COSTS,
 )
 
 
@@ -51,6 +50,15 @@ def write_report(run_dir: Path, report: dict[str, Any], evaluation: EvaluationRe
     write_json(run_dir / "data_report.json", report["data"])
     write_json(run_dir / "report.json", report)
     write_html(report, pictures, run_dir / "report.html")
+
+
+def report_for_bundle(report: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of a report that travels in the bundle: without the costs, which differ from one run to the next.
+
+    So the same images, settings and seed give the same bundle, to the byte.
+    """
+    identity = {key: value for key, value in report["run"].items() if key not in ("bundle", "parity")}
+    return {key: value for key, value in report.items() if key not in COSTS} | {"run": identity}
 
 
 def metrics_of(report: Mapping[str, Any]) -> dict[str, float | None]:

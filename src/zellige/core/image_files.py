@@ -5,13 +5,7 @@ A file that stops too early is refused. Damage inside the data is noticed where 
 decoder complains; a changed byte inside an otherwise complete JPEG, BMP, TIFF or PNM cannot be seen.
 """
 
-import os
 import re
-
-# OpenCV reads both once, when it is imported: they must be set before. Its messages would double ours on stderr.
-os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(1 << 28))
-os.environ.setdefault("OPENCV_LOG_LEVEL", "FATAL")
-
 from pathlib import Path
 
 import cv2
@@ -23,7 +17,10 @@ from zellige.core.types import Color, Frame, Pixels, PixelSize
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".pgm", ".ppm"})
 MAX_PIXELS = 1 << 28
-"""Largest image that is decoded, px; a header that claims more is refused before any memory is taken."""
+"""Largest image that is decoded, px; a header that claims more is refused before any memory is taken.
+
+OpenCV's own limit, for the formats whose header is not read here, is set to the same in `zellige.core`.
+"""
 
 Mask = NDArray[np.bool_]
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"

@@ -21,6 +21,30 @@ class Tiles:
     geometry: Geometry
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Layout:
+    """Where the tiles of one frame lie, before any is copied: for large frames, whose tiles are run a few at a time.
+
+    `parts` are views (h, w) or (h, w, 3) of the frame's pixels; the rest is as in `Tiles`.
+    """
+
+    parts: tuple[Pixels, ...]
+    ys: tuple[int, ...]
+    xs: tuple[int, ...]
+    frame_size: tuple[int, int]
+    geometry: Geometry
+
+    def stack(self, start: int, stop: int) -> Pixels:
+        """Copy the tiles from `start` up to `stop` into the net's order, uint8 (N, C, h, w)."""
+        parts = self.parts[start:stop]
+        num_channels = 1 if parts[0].ndim == 2 else 3
+        pixels = np.empty((len(parts), num_channels, *parts[0].shape[:2]), np.uint8)
+        for tile, part in zip(pixels, parts, strict=True):
+            # cv2.split is several times faster than a transposed copy.
+            tile[:] = part if part.ndim == 2 else cv2.split(part)
+        return pixels
+
+
 def tile_starts(length: int, tile: int, overlap: int) -> tuple[int, ...]:
     """Starts of the fewest tiles that cover `length` with at least `overlap` px in common, evenly spread.
 
@@ -37,7 +61,7 @@ def tile_starts(length: int, tile: int, overlap: int) -> tuple[int, ...]:
 
 
 def cut(frame: Frame, geometry: Geometry) -> Tiles:
-    """Cut a frame into the net's input tiles.
+    """Cut a frame into the net's input tiles, all of them at once.
 
     A resize averages over areas along an axis that shrinks and interpolates linearly along one that grows.
 
@@ -51,10 +75,21 @@ def cut(frame: Frame, geometry: Geometry) -> Tiles:
         >>> cut(f, g).pixels.shape
         (6, 1, 256, 256)
     """
+    layout = lay_out(frame, geometry)
+    pixels = layout.stack(0, len(layout.parts))
+    return Tiles(pixels=pixels, ys=layout.ys, xs=layout.xs, frame_size=layout.frame_size, geometry=geometry)
+
+
+def lay_out(frame: Frame, geometry: Geometry) -> Layout:
+    """Lay the tiles of a frame out as `cut` does, without copying them.
+
+    Raises:
+        InputError: as `cut`.
+    """
     th, tw = geometry.height, geometry.width
     image = frame.pixels
     if geometry.mode is GeometryMode.RESIZE:
-        return _tiles([_resize(image, th, tw)], (0,), (0,), frame, geometry)
+        return Layout(parts=(_resize(image, th, tw),), ys=(0,), xs=(0,), frame_size=frame.size, geometry=geometry)
     height, width = frame.size
     if height < th or width < tw:
         if not geometry.pad_small:
@@ -65,10 +100,11 @@ def cut(frame: Frame, geometry: Geometry) -> Tiles:
         image = _mirror(image, max(th, height), max(tw, width))
     ys = tile_starts(image.shape[0], th, geometry.overlap_px)
     xs = tile_starts(image.shape[1], tw, geometry.overlap_px)
-    return _tiles([image[y : y + th, x : x + tw] for y in ys for x in xs], ys, xs, frame, geometry)
+    parts = tuple(image[y : y + th, x : x + tw] for y in ys for x in xs)
+    return Layout(parts=parts, ys=ys, xs=xs, frame_size=frame.size, geometry=geometry)
 
 
-def join(maps: Iterable[AnomalyMap], tiles: Tiles) -> AnomalyMap:
+def join(maps: Iterable[AnomalyMap], tiles: Tiles | Layout) -> AnomalyMap:
     """Join the tiles' maps into one map (H, W) float32 of the frame's size, blended where tiles overlap.
 
     Each tile weighs linearly less towards an edge that it shares, so no seam shows; a single tile is returned as it
@@ -113,15 +149,6 @@ def _edge_weights(starts: tuple[int, ...], tile: int) -> list[AnomalyMap]:
     for start, ramp in zip(starts, ramps, strict=True):
         total[start : start + tile] += ramp
     return [(ramp / total[start : start + tile]).astype(np.float32) for start, ramp in zip(starts, ramps, strict=True)]
-
-
-def _tiles(parts: list[Pixels], ys: tuple[int, ...], xs: tuple[int, ...], frame: Frame, geometry: Geometry) -> Tiles:
-    num_channels = 1 if parts[0].ndim == 2 else 3
-    pixels = np.empty((len(parts), num_channels, *parts[0].shape[:2]), np.uint8)
-    for tile, part in zip(pixels, parts, strict=True):
-        # cv2.split is several times faster than a transposed copy.
-        tile[:] = part if part.ndim == 2 else cv2.split(part)
-    return Tiles(pixels=pixels, ys=ys, xs=xs, frame_size=frame.size, geometry=geometry)
 
 
 def _resize(image: Pixels, height: int, width: int) -> Pixels:

@@ -34,18 +34,22 @@ class Augment:
             A.GaussianBlur(blur_limit=0, sigma_limit=(0.2, 0.8), p=0.2),
             A.GaussNoise(std_range=(0.005, 0.015), p=0.3),
         ]
-        self._changes = {
-            "none": None,
-            "flips": A.Compose(flips, seed=seed),
-            "line": A.Compose(flips + line, seed=seed),
-        }[policy]
+        changes = {"none": [], "flips": flips, "line": flips + line}[policy]
+        # Each with a seed of its own: under one Compose they share it, and both flips always come together.
+        seeds = np.random.SeedSequence(seed).generate_state(len(flips + line))
+        self._changes = [A.Compose([change], seed=int(own)) for change, own in zip(changes, seeds, strict=False)]
 
     def __call__(self, tiles: Pixels) -> Pixels:
         """Change each of the tiles uint8 (N, C, h, w) on its own; shape and dtype stay."""
-        if self._changes is None:
+        if not self._changes:
             return tiles
-        changed = [self._changes(image=np.ascontiguousarray(tile.transpose(1, 2, 0)))["image"] for tile in tiles]
+        changed = [self._change(np.ascontiguousarray(tile.transpose(1, 2, 0))) for tile in tiles]
         return np.ascontiguousarray(np.stack(changed).reshape(len(tiles), *_channels_last(tiles)).transpose(0, 3, 1, 2))
+
+    def _change(self, image: Pixels) -> Pixels:
+        for change in self._changes:
+            image = change(image=image)["image"]
+        return image
 
 
 def _channels_last(tiles: Pixels) -> tuple[int, int, int]:

@@ -29,7 +29,8 @@ __all__ = ["Material", "SyntheticWeb", "defect_kinds", "line_blocks", "lines", "
 
 _LOOK = 1
 """Raise it when the same settings give other pictures, so that an old set is not taken for a new one."""
-_STRENGTHS = (0.3, 1.0)
+_STRENGTHS = {Material.ZELLIGE: (0.5, 1.0), Material.FABRIC: (0.5, 1.0), Material.STEEL: (0.07, 0.6)}
+"""Faintest and strongest defect of a set: a good detector finds most of them, and not all."""
 _MANIFEST = ("path", "label", "kind", "mask", "group", "pixel_size", "split")
 _DEFECTS = ("path", "kind", "size_mm", "width_mm", "contrast")
 
@@ -106,23 +107,17 @@ def _put_in_place(partial: Path, folder: Path, planned: Sequence[_Planned]) -> N
 
 
 def _plan(web: SyntheticWeb) -> list[_Planned]:
-    """List every frame. Rolls go to test, val, train in shares of about a quarter, a quarter and a half."""
-    share = max(1, web.num_rolls // 4)
-    rolls = {
-        "train": list(range(2 * share, web.num_rolls)),
-        "val": list(range(share, 2 * share)),
-        "test": list(range(share)),
-    }
+    """List every frame; each goes to the roll of its split that has the fewest so far."""
     wanted = [("train", GOOD, 0.0)] * web.num_train_good
     wanted += [("val", GOOD, 0.0)] * web.num_val_good
     wanted += [("test", GOOD, 0.0)] * web.num_test_good
-    low, high = _STRENGTHS
+    low, high = _STRENGTHS[web.material]
     for kind in defect_kinds(web.material):
         for k in range(web.num_defective):
             wanted.append(("test", kind, low * (high / low) ** ((k + 0.5) / web.num_defective)))
     planned, used = [], dict.fromkeys(range(web.num_rolls), 0)
     for split, kind, strength in wanted:
-        roll = min(rolls[split], key=lambda r: used[r])
+        roll = min(web.rolls[split], key=lambda r: used[r])
         gap = int(draw(web.seed, 0, web.height, roll, used[roll], 6))
         first_line = 2 * web.height * used[roll] + gap
         used[roll] += 1

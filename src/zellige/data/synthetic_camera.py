@@ -16,11 +16,13 @@ from numpy.typing import NDArray
 from zellige.core.errors import ConfigError
 from zellige.core.types import Color, Pixels, PixelSize
 from zellige.data.synthetic_materials import Material, surface
+from zellige.data.synthetic_mosaic import PERIOD_MM
 from zellige.data.synthetic_noise import Floats, WebWindow, child_seed, draw, gauss, smooth_noise, uniform
 
-WANDER_MM = 1.5
+WANDER_MM = 1.0
 """The web never strays further than this from its roll's mean lateral position, mm."""
-_MIN_FRAME_MM = 30.0
+_MIN_FRAME_MM = 40.0
+"""Wide enough for one whole tile of the mosaic."""
 _PIXEL_RANGE_MM = (0.05, 0.5)
 _FULL_SCALE_DN = 235.0
 _ELECTRONS_PER_DN = 45.0
@@ -70,6 +72,12 @@ class SyntheticWeb:
                 raise ConfigError(f"synthetic {name}: expected a whole number from {low} up, got {value!r}")
         self._check_frame()
 
+    @property
+    def rolls(self) -> dict[str, range]:
+        """The rolls of each split: about a quarter for test, a quarter for val, the rest for train."""
+        share = max(1, self.num_rolls // 4)
+        return {"test": range(share), "val": range(share, 2 * share), "train": range(2 * share, self.num_rolls)}
+
     def _check_frame(self) -> None:
         low, high = _PIXEL_RANGE_MM
         for name, axis in (("width", "cross_web_mm"), ("height", "down_web_mm")):
@@ -111,7 +119,11 @@ def wander_mm(web: SyntheticWeb, roll: int, line_numbers: NDArray[np.int64]) -> 
 
 def roll_window(web: SyntheticWeb, roll: int, first_line: int, num_lines: int) -> WebWindow:
     """Find the part of the material under the camera where the web does not wander."""
-    start_mm = draw(child_seed(web.seed, roll, 2), 0.0, 200.0)
+    # Each roll is threaded at its own place across the pattern, and those of two splits further apart: frames of two
+    # splits that show the mosaic at the same place would be near-duplicates.
+    gaps = sum(roll >= rolls.start for rolls in web.rolls.values())
+    place = draw(child_seed(web.seed, 2), 0.0, 1.0) + 0.5 * roll / web.num_rolls + 0.5 * gaps / 3
+    start_mm = PERIOD_MM * place
     return WebWindow(
         first_column=int(start_mm / web.pixel_size.cross_web_mm),
         first_line=first_line,

@@ -34,15 +34,15 @@ _KINDS = {
     Material.FABRIC: ("scratch", "hole", "stain", "thick_yarn"),
     Material.STEEL: ("scratch", "hole", "stain"),
 }
-_SIZES_MM = {"scratch": (6.0, 40.0), "hole": (1.5, 5.0), "stain": (3.0, 14.0), "thick_yarn": (12.0, 40.0)}
+_SIZES_MM = {"scratch": (10.0, 45.0), "hole": (2.5, 8.0), "stain": (5.0, 18.0), "thick_yarn": (12.0, 40.0)}
 _HOLE_BOTTOM = {
     Material.ZELLIGE: (0.30, 0.20, 0.13),
     Material.FABRIC: (0.03, 0.03, 0.03),
     Material.STEEL: (0.06, 0.06, 0.06),
 }
 _STAIN_TINT = {
-    Material.ZELLIGE: (0.50, 0.42, 0.30),
-    Material.FABRIC: (0.48, 0.40, 0.28),
+    Material.ZELLIGE: (0.36, 0.29, 0.20),
+    Material.FABRIC: (0.38, 0.30, 0.20),
     Material.STEEL: (0.62, 0.48, 0.34),
 }
 _BARE_CLAY = np.array([0.74, 0.52, 0.37], np.float32)
@@ -97,7 +97,7 @@ def _outline(kind: str, size_mm: float, strength: float, pixel_size: PixelSize, 
     if kind == "stain":
         return size_mm, _to_diameter(_blob(seed, 0.16), size_mm)
     if kind == "scratch":
-        width = round(max(draw(seed, 0.35, 0.7, 3), 1.8 * max(pixel_size.cross_web_mm, pixel_size.down_web_mm)), 2)
+        width = round(max(draw(seed, 0.4, 0.9, 3), 1.8 * max(pixel_size.cross_web_mm, pixel_size.down_web_mm)), 2)
         bend = size_mm * draw(seed, -0.06, 0.06, 4)
         stroke = _stroke(size_mm, width, bend)
         return width, _to_length(stroke @ np.array([[-turn[1], turn[0]], [turn[0], turn[1]]]), size_mm)
@@ -208,7 +208,7 @@ def _with_stain(good: Floats, coverage: Floats, material: Material, web: Synthet
     ring = np.clip(4 * soft * (1 - soft), 0, 1) * np.float32(0.35)
     share = ((soft * np.float32(0.65) + ring) * np.float32(strength))[..., None]
     if float(good[coverage > 0].mean()) < 0.35:
-        return np.asarray(good + (_HAZE - good) * share * np.float32(0.7), np.float32)
+        return np.asarray(good + (_HAZE - good) * share, np.float32)
     return np.asarray(good * (1 - (1 - np.array(_STAIN_TINT[material], np.float32)) * share), np.float32)
 
 
@@ -217,7 +217,7 @@ def _scratched(good: Floats, material: Material, seed: int) -> Floats:
     if material is Material.STEEL:
         return good * np.float32(1.55 if draw(seed, 0, 1, 9) < 0.6 else 0.45)
     if material is Material.FABRIC:
-        return good * np.float32(0.45) + np.float32(0.50)
+        return good * np.float32(0.35) + np.float32(0.72)
     brightness = good.mean(axis=2, keepdims=True)
     return np.where(brightness > 0.45, good * np.float32(0.52), good * np.float32(0.6) + np.float32(0.38))
 

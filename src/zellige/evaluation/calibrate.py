@@ -5,6 +5,7 @@ The guarantee is about independent images of the process that VAL was drawn from
 
 import logging
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 
 from zellige.core.errors import ConfigError, InputError
 from zellige.core.regions import find_defects
-from zellige.core.types import Calibration
+from zellige.core.types import Calibration, Sample
 from zellige.evaluation.intervals import np_min_samples, np_order, upper_bound
 from zellige.evaluation.pixels import PixelHistogram, read_defect_mask
 from zellige.evaluation.predictions import PredictionSet
@@ -95,22 +96,29 @@ def calibrate(
         InputError: not VAL, too few samples, or a minimum area that by itself lets too many defects escape.
         ConfigError: a rule in mm2 on uncalibrated samples, two minimum areas, a number out of range.
     """
-    _check_settings(predictions, min_area_mm2, min_area_px, pixel_false_alarm, on_too_few)
-    has_defective = bool(predictions.is_defective.any())
-    caps_escapes = target.escape_rate is not None and (has_defective or target.false_reject_rate is None)
+    if predictions.split != "val":
+        raise InputError(f"calibrate {predictions.folder}: expected predictions of split val, got {predictions.split}")
+    check_calibration(
+        predictions.samples,
+        target,
+        min_area_mm2=min_area_mm2,
+        min_area_px=min_area_px,
+        pixel_false_alarm=pixel_false_alarm,
+        on_too_few=on_too_few,
+        min_good=min_good,
+    )
+    caps_escapes = _caps_escapes(predictions.samples, target)
     has_min_area = bool(min_area_mm2 or min_area_px)
     pixel_threshold = _pixel_threshold(predictions, pixel_false_alarm, use_masks=not (caps_escapes and has_min_area))
 
     limits: list[_Limit] = []
     if target.false_reject_rate is not None:
         scores = predictions.scores[~predictions.is_defective]
-        _check_enough(len(scores), min_good, "good")
         limits.append(_limit(np.sort(scores), target.false_reject_rate, target.delta, "false_reject_rate", "good"))
     if target.escape_rate is not None and caps_escapes:
         scores = predictions.scores
         if has_min_area:
             scores = _scores_that_can_reject(predictions, pixel_threshold, min_area_mm2, min_area_px)
-        _check_enough(int(predictions.is_defective.sum()), min_good, "defective")
         limits.append(_escape_limit(scores[predictions.is_defective], target.escape_rate, target.delta))
     _refuse_or_warn(limits, on_too_few)
     return Calibration(
@@ -141,25 +149,52 @@ def _guarantee(limits: list[_Limit], target: Target, predictions: PredictionSet,
     return "; ".join(not_shown + shown + presumed)
 
 
-def _check_settings(
-    predictions: PredictionSet,
-    min_area_mm2: float | None,
-    min_area_px: float | None,
-    pixel_false_alarm: float,
-    on_too_few: str,
+def check_calibration(
+    val: Sequence[Sample],
+    target: Target,
+    *,
+    min_area_mm2: float | None = None,
+    min_area_px: float | None = None,
+    pixel_false_alarm: float = 0.001,
+    on_too_few: str = "widen",
+    min_good: int = 5,
 ) -> None:
-    if predictions.split != "val":
-        raise InputError(f"calibrate {predictions.folder}: expected predictions of split val, got {predictions.split}")
+    """Refuse what `calibrate` would refuse, as far as the samples and the settings say it: before a long fit.
+
+    Raises:
+        InputError: too few samples in VAL.
+        ConfigError: a rule in mm2 on uncalibrated samples, two minimum areas, a number out of range.
+    """
     if on_too_few not in ("widen", "error"):
         raise ConfigError(f"calibration on_too_few: expected widen or error, got {on_too_few!r}")
     if not 0 < pixel_false_alarm < 1:
         raise ConfigError(f"calibration pixel_false_alarm: expected a number in (0, 1), got {pixel_false_alarm!r}")
+    _check_areas(val, min_area_mm2, min_area_px)
+    num_defective = sum(sample.is_defective for sample in val)
+    limits = []
+    if target.false_reject_rate is not None:
+        num_good = len(val) - num_defective
+        _check_enough(num_good, min_good, "good")
+        limits.append(_limit(np.zeros(num_good), target.false_reject_rate, target.delta, "false_reject_rate", "good"))
+    if target.escape_rate is not None and _caps_escapes(val, target):
+        _check_enough(num_defective, min_good, "defective")
+        limits.append(_escape_limit(np.zeros(num_defective), target.escape_rate, target.delta))
+    if on_too_few == "error":
+        _refuse_or_warn(limits, on_too_few)
+
+
+def _caps_escapes(val: Sequence[Sample], target: Target) -> bool:
+    has_defective = any(sample.is_defective for sample in val)
+    return target.escape_rate is not None and (has_defective or target.false_reject_rate is None)
+
+
+def _check_areas(samples: Sequence[Sample], min_area_mm2: float | None, min_area_px: float | None) -> None:
     if min_area_mm2 is not None and min_area_px is not None:
         raise ConfigError("calibration: min_area_mm2 and min_area_px are both set, expected one")
     for name, value in (("min_area_mm2", min_area_mm2), ("min_area_px", min_area_px)):
         if value is not None and not (math.isfinite(value) and value >= 0):
             raise ConfigError(f"calibration {name}: expected a number >= 0, got {value}")
-    uncalibrated = [sample.id for sample in predictions.samples if sample.pixel_size is None]
+    uncalibrated = [sample.id for sample in samples if sample.pixel_size is None]
     if min_area_mm2 is not None and uncalibrated:
         raise ConfigError(
             f"min_area_mm2={min_area_mm2}: expected a pixel size for every sample, got {len(uncalibrated)} without, "

@@ -3,6 +3,7 @@
 import logging
 import warnings
 
+import onnx
 import torch
 from torch import Tensor, nn
 
@@ -47,4 +48,14 @@ def to_onnx(detector: nn.Module, *, geometry: Geometry, color: Color) -> bytes:
             verbose=False,
         )
     assert program is not None
-    return bytes(program.model_proto.SerializeToString())
+    model = program.model_proto
+    _strip_traces(model)
+    return bytes(model.SerializeToString())
+
+
+def _strip_traces(model: onnx.ModelProto) -> None:
+    """Drop the exporter's notes: they hold this machine's paths, and one detector must give the same bytes anywhere."""
+    graph = model.graph
+    for part in (model, graph, *graph.node, *graph.initializer, *graph.value_info, *graph.input, *graph.output):
+        del part.metadata_props[:]
+        part.doc_string = ""

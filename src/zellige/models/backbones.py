@@ -79,9 +79,7 @@ class FrozenBackbone(nn.Module):
             raise ConfigError(f"backbone stages: expected ascending indices from 0 to 4, got {list(stages)}")
         source = SOURCES[name]
         self.scale = ScaledInput(source.mean, source.std)
-        net: Any = timm.create_model(
-            source.timm_name, features_only=True, out_indices=tuple(stages), pretrained=False
-        )
+        net: Any = timm.create_model(source.timm_name, features_only=True, out_indices=tuple(stages), pretrained=False)
         wanted = net.state_dict()
         weights = _renamed_weights(source)
         net.load_state_dict({key: weights[key] for key in wanted}, strict=True)

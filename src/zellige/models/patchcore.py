@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from zellige.core.errors import ConfigError, InputError
-from zellige.models.backbones import FrozenBackbone
+from zellige.models.backbones import STRIDES, FrozenBackbone
 from zellige.models.coreset import StreamingCoreset
 from zellige.models.detector import DetectorOutput
 
@@ -36,6 +36,7 @@ class PatchCore(nn.Module):
         *,
         backbone: str = "efficientnet_lite0",
         stages: Sequence[int] = (2, 3),
+        grid_stride: int = 8,
         bank_size: int = 2048,
         top_share: float = 0.01,
         smoothing_patches: float = 1.0,
@@ -45,7 +46,9 @@ class PatchCore(nn.Module):
 
         Args:
             backbone: name of a pretrained backbone.
-            stages: backbone stages (0 to 4 for stride 2 to 32) whose features are joined on the first one's grid.
+            stages: backbone stages (0 to 4 for stride 2 to 32) whose features are joined.
+            grid_stride: px from one patch to the next; finer stages are averaged onto this grid, coarser ones
+                interpolated.
             bank_size: most vectors kept, which bounds memory and inference time whatever the number of images.
             top_share: share of an image's patches whose mean distance is its score, in (0, 1].
             smoothing_patches: sigma of the Gaussian over the patch grid, in patches; 0 is none.
@@ -58,7 +61,10 @@ class PatchCore(nn.Module):
             raise ConfigError(f"patchcore smoothing_patches: expected 0 to 16, got {smoothing_patches}")
         if not 1 <= bank_size <= 1_000_000:
             raise ConfigError(f"patchcore bank_size: expected 1 to 1000000, got {bank_size}")
+        if grid_stride not in STRIDES:
+            raise ConfigError(f"patchcore grid_stride: expected one of {STRIDES}, got {grid_stride}")
         self.backbone = FrozenBackbone(backbone, stages)
+        self.grid_stride = grid_stride
         self.bank_size = bank_size
         self.top_share = top_share
         self.seed = seed
@@ -109,11 +115,18 @@ class PatchCore(nn.Module):
         return super().load_state_dict(state_dict, *args, **kwargs)  # type: ignore[arg-type]
 
     def _grid(self, images: Tensor) -> Tensor:
-        """Features (B, D, h, w) on the grid of the finest stage."""
-        maps = [F.avg_pool2d(m, 3, stride=1, padding=1) for m in self.backbone(images)]
-        size = maps[0].shape[-2:]
-        enlarged = [F.interpolate(m, size=size, mode="bilinear", align_corners=False) for m in maps[1:]]
-        return torch.cat([maps[0], *enlarged], dim=1)
+        """Features (B, D, h, w) on the patch grid."""
+        maps = [F.avg_pool2d(features, 3, stride=1, padding=1) for features in self.backbone(images)]
+        size = [-(-side // self.grid_stride) for side in images.shape[-2:]]
+        return torch.cat([self._onto_grid(features, size) for features in maps], dim=1)
+
+    def _onto_grid(self, features: Tensor, size: list[int]) -> Tensor:
+        rows, columns = features.shape[-2:]
+        if [rows, columns] == size:
+            return features
+        if rows > size[0]:
+            return F.avg_pool2d(features, rows // size[0])
+        return F.interpolate(features, size=size, mode="bilinear", align_corners=False)
 
     def _standardise(self, patches: Tensor) -> Tensor:
         return (patches - self.feature_mean) / self.feature_std

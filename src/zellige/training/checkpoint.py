@@ -10,11 +10,17 @@ from zellige.core.errors import InputError
 
 
 def save_checkpoint(detector: nn.Module, path: Path) -> None:
-    """Write the detector's tensors to a safetensors file; an interrupted write leaves the old file."""
+    """Write the detector's tensors to a safetensors file; an interrupted write leaves the old file.
+
+    Raises:
+        InputError: it cannot be written, such as on a full disk.
+    """
     partial = path.with_name(path.name + ".partial")
     try:
         save_file({key: value.contiguous() for key, value in detector.state_dict().items()}, partial)
         partial.replace(path)
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"checkpoint {path}: cannot be written ({_line(error)})") from None
     finally:
         partial.unlink(missing_ok=True)
 
@@ -30,5 +36,8 @@ def load_checkpoint(detector: nn.Module, path: Path) -> None:
     try:
         detector.load_state_dict(load_file(path))
     except (SafetensorError, KeyError, RuntimeError) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(f"checkpoint {path}: does not fit this detector ({reason})") from None
+        raise InputError(f"checkpoint {path}: damaged or of another detector ({_line(error)})") from None
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]

@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from lightning_fabric import Fabric
 
+from zellige.core.errors import ConfigError
 from zellige.core.progress import progress
 from zellige.data.dataset import TileDataset
 from zellige.models.detector import OnePassDetector
@@ -40,7 +41,15 @@ def fit(
     """Build the detector from the training tiles and write `fit.json` into the run folder.
 
     `val` is not looked at: a one-pass detector has nothing to stop early.
+
+    Raises:
+        ConfigError: a batch size below 1.
+        InputError: no training images, or one that cannot be read.
     """
+    if batch_size < 1:
+        raise ConfigError(f"trainer.batch_size: expected at least 1, got {batch_size}")
+    if seed < 0:
+        raise ConfigError(f"trainer.seed: expected 0 or more, got {seed}")
     assert isinstance(detector, torch.nn.Module)
     detector.to(fabric.device).eval()
     started = time.perf_counter()

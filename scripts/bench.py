@@ -1,0 +1,158 @@
+"""Measure what docs/benchmarks.md states, as ratios within one run, and print it as a table (make bench).
+
+    python scripts/bench.py [--skip-peer] [--out outputs/bench]
+
+Needs the magnetic-tile set in data/raw/MagneticTile and, for the peer, an environment .venv-peer (make peer); what is
+absent is said in the table and left out. Run it on an otherwise idle machine: about 25 minutes with the peer.
+"""
+
+import argparse
+import json
+import resource
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from bench_fit import SQUASHED, quality
+
+from zellige.core.bundle import read_bundle
+from zellige.core.image_files import read_frame
+from zellige.core.tiling import cut, join
+from zellige.core.types import Color, Sample
+from zellige.evaluation.predictions import PredictionWriter
+
+HERE = Path(__file__).parent
+TILES = Path("data/raw/MagneticTile")
+SUBSET = Path("data/bench/magnetic_tile_200")
+PEER = Path(".venv-peer/bin/python")
+Row = tuple[str, str, str]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--skip-peer", action="store_true")
+    parser.add_argument("--out", type=Path, default=Path("outputs/bench"))
+    args = parser.parse_args()
+    shutil.rmtree(args.out, ignore_errors=True)
+    args.out.mkdir(parents=True)
+    rows = measure_demo(args.out)
+    if TILES.is_dir():
+        ours, fit_rows = measure_fit()
+        rows += fit_rows
+        if PEER.is_file() and not args.skip_peer:
+            rows += measure_peer(ours, args.out)
+        else:
+            rows.append(("peer", "", f"skipped: no {PEER}" if not PEER.is_file() else "skipped as asked"))
+        rows += measure_station(args.out)
+    else:
+        rows.append(("magnetic tile", "", f"skipped: no {TILES}"))
+    table = "\n".join(["| number | asked | measured |", "|---|---|---|", *(f"| {a} | {b} | {c} |" for a, b, c in rows)])
+    (args.out / "table.md").write_text(table + "\n", encoding="utf-8")
+    print(f"\n{table}")
+
+
+def measure_demo(out: Path) -> list[Row]:
+    """Time the demo's programs as `make demo` runs them, and their largest memory."""
+    started = time.perf_counter()
+    bundle = train("demo", out, f"data.root={out / 'data'}")
+    station = [sys.executable, "-m", "zellige.station.cli"]
+    images = sorted((out / "data").glob("*/images/test"))
+    subprocess.run([*station, "inspect", str(bundle), *map(str, images), "--out", str(out / "station")], check=False)
+    seconds = time.perf_counter() - started
+    memory_gb = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024**2
+    return [
+        ("demo, data generation to verdicts", "under 180 s", f"{seconds:.0f} s"),
+        ("demo, largest process", "under 4 GB", f"{memory_gb:.1f} GB"),
+    ]
+
+
+def measure_fit() -> tuple[dict[str, Any], list[Row]]:
+    result = run_json([sys.executable, str(HERE / "bench_fit.py")])
+    full, subset = result["full_fit"], result["subset"]
+    rows = [
+        (
+            f"fit on {full['num_images']} images of 256 px / backbone pass",
+            "at most 2",
+            f"{full['ratio']:.2f} ({full['fit_s']:.1f} s / {full['backbone_pass_s']:.1f} s)",
+        ),
+        ("fit, largest memory", "bounded", f"{result['peak_memory_mb']} MB"),
+    ]
+    for name in ("image_auroc", "pixel_auroc", "aupro"):
+        values = subset[name]
+        spread = f"{np.mean(values):.4f} (seeds: {', '.join(f'{v:.4f}' for v in values)})"
+        rows.append((f"subset of {result['num_subset'][0]}, {name}", "not below the peer", spread))
+    return subset, rows
+
+
+def measure_peer(ours: dict[str, Any], out: Path) -> list[Row]:
+    """Fit the peer on the same files and judge its raw maps with our metrics."""
+    folder = out / "peer"
+    subprocess.run([str(PEER), str(HERE / "bench_peer.py"), str(SUBSET), str(folder)], check=True)
+    stored = json.loads((folder / "scores.json").read_text())
+    cost, scores = stored["cost"], stored["scores"]
+    samples = [peer_sample(name) for name in scores]
+    with PredictionWriter(folder / "test", "test", samples) as writer:
+        for number, (sample, score) in enumerate(zip(samples, scores.values(), strict=True)):
+            squashed = np.load(folder / "maps" / f"{number:05d}.npy", allow_pickle=False)
+            writer.write(sample.id, score, enlarged(squashed, sample.image_path))
+        judged = quality(writer.close())
+    rows = [(f"peer on the same images, {name}", "", f"{value:.4f}") for name, value in judged.items()]
+    ratio = cost["fit_s"] / float(np.median(ours["fit_s"]))
+    seconds = f"{cost['fit_s']:.0f} s / {np.median(ours['fit_s']):.1f} s"
+    rows.append(("fit, peer / ours", "at least 20", f"{ratio:.0f} ({seconds})"))
+    rows.append(("peer, largest memory", "", f"{cost['peak_memory_mb']} MB"))
+    return rows
+
+
+def peer_sample(name: str) -> Sample:
+    path, kind = SUBSET / name, Path(name).parent.name
+    mask = SUBSET / "ground_truth" / kind / f"{path.stem}_mask.png"
+    return Sample(id=name, image_path=path, kind=kind, group_id=name, mask_path=mask if mask.is_file() else None)
+
+
+def enlarged(squashed: np.ndarray, image: Path) -> np.ndarray:
+    """A squashed map at its image's size, as our own maps are brought there."""
+    return join(squashed[None], cut(read_frame(image, color=Color.GRAY), SQUASHED))
+
+
+def measure_station(out: Path) -> list[Row]:
+    bundle = train("magnetic_tile", out)
+    parity = read_bundle(bundle).manifest.parity
+    images = [str(path) for path in sorted((SUBSET / "test").glob("*/*.png"))[::20]]
+    found = run_json([sys.executable, str(HERE / "bench_station.py"), str(bundle), *images])
+    return [
+        ("station, whole inspect / bare session.run (throughput)", "at least 0.8", f"{found['throughput_ratio']:.2f}"),
+        ("station, import", "under 1 s", f"{found['import_s']:.2f} s"),
+        ("station, resident memory", "under 400 MB", f"{found['peak_memory_mb']} MB"),
+        (
+            f"torch / ONNX Runtime, {parity.num_images} test images: other verdicts, largest relative score difference",
+            "0, below 1e-3",
+            f"0, {parity.max_relative_score_difference:.1e}",
+        ),
+    ]
+
+
+def train(name: str, out: Path, *more: str) -> Path:
+    settings = [
+        f"experiment={name}",
+        f"run_name={name}",
+        *more,
+        f"runs_dir={out / 'runs'}",
+        f"tracking.store={out / 'mlruns'}",
+    ]
+    subprocess.run([sys.executable, str(HERE / "train.py"), *settings], check=True)
+    return out / "runs" / name / f"{name}.zellige"
+
+
+def run_json(command: list[str]) -> dict[str, Any]:
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    answer: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
+    return answer
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,181 @@
+"""Every YAML composes and becomes objects; every mistake in a setting is one line, exit code 2, and costs nothing."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+from torch import nn
+
+from tests.conftest import PROJECT, Programs, make_image_set
+from zellige.config import (
+    build,
+    make_fabric,
+    register_schemas,
+    to_geometry,
+    to_pixel_size,
+    to_target,
+)
+from zellige.core.errors import ConfigError
+from zellige.core.types import PixelSize
+from zellige.data.augment import Augment
+from zellige.data.splits import Fractions
+from zellige.data.synthetic import SyntheticWeb
+from zellige.models.detector import OnePassDetector
+
+pytestmark = pytest.mark.xdist_group("programs")
+
+CONFIGS = PROJECT / "configs"
+PROGRAMS = sorted(path.stem for path in CONFIGS.glob("*.yaml"))
+OPTIONS = sorted(path.relative_to(CONFIGS).with_suffix("").as_posix() for path in CONFIGS.glob("[!l]*/*.yaml"))
+
+
+def composed(name: str, *overrides: str) -> Any:
+    register_schemas()
+    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        return OmegaConf.to_object(compose(name, list(overrides)))
+
+
+def test_the_options_are_found() -> None:
+    assert PROGRAMS == ["export_run", "prepare_data", "train"]
+    assert {"data/folder", "experiment/demo", "geometry/tiles", "model/patchcore"} <= set(OPTIONS)
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+def test_every_option_composes_and_becomes_objects(option: str) -> None:
+    group, name = option.split("/")
+    config = composed("train", f"{group}={name}", *(["data.root=x"] if group != "experiment" else []))
+    to_geometry(config.geometry)
+    to_target(config.calibration)
+    to_pixel_size(config.data.pixel_size_mm)
+    Fractions(**vars(config.data.fractions))
+    Augment(config.data.augment, seed=config.seed)
+    if config.data.web is not None:
+        SyntheticWeb(**vars(config.data.web), pixel_size=to_pixel_size(config.data.pixel_size_mm))
+    make_fabric(config.engine, seed=config.seed)
+    detector = build(config.model)
+    assert isinstance(detector, nn.Module)
+    assert isinstance(detector, OnePassDetector)
+    assert callable(build(config.trainer))
+
+
+@pytest.mark.parametrize(
+    ("name", "overrides"), [("train", ["data.root=x"]), ("prepare_data", ["data.root=x"]), ("export_run", ["run=x"])]
+)
+def test_every_program_composes(name: str, overrides: list[str]) -> None:
+    composed(name, *overrides)
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (None, None),
+        (0.1, PixelSize(cross_web_mm=0.1, down_web_mm=0.1)),
+        (2, PixelSize(cross_web_mm=2.0, down_web_mm=2.0)),
+        ([0.1, 0.2], PixelSize(cross_web_mm=0.1, down_web_mm=0.2)),
+    ],
+)
+def test_pixel_size(value: Any, expected: PixelSize | None) -> None:
+    assert to_pixel_size(value) == expected
+
+
+@pytest.mark.parametrize("value", ["0.1", "0.1x0.2", True, [], [1, 2, 3], [0.1, None], {"cross": 1}, 0, -1, 1e9])
+def test_pixel_size_of_a_wrong_kind(value: Any) -> None:
+    with pytest.raises(ConfigError, match="pixel"):
+        to_pixel_size(value)
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_image_set(tmp_path_factory.mktemp("few") / "images", num=(6, 6, 2, 2))
+
+
+MISTAKES = {
+    # at composition
+    "misspelt key": (["model.bank_sise=8"], "bank_sise"),
+    "misspelt group": (["modell=patchcore"], "modell"),
+    "unknown option": (["geometry=cube"], "Could not find 'geometry/cube'"),
+    "unknown experiment": (["experiment=nothing"], "Could not find 'experiment/nothing'"),
+    "text for a number": (["geometry.height=tall"], "geometry.height"),
+    "number for a list": (["model.stages=2"], "stages"),
+    "text for yes or no": (["geometry.pad_small=perhaps"], "pad_small"),
+    "no sense at all": (["model.stages=[2,"], "config: model.stages=[2,: "),
+    "mandatory value": (["data.root=???"], "config: data.root: expected a value, got none"),
+    "null where a number must be": (["seed=null"], "seed"),
+    # at the first step, before any image is read
+    "foreign target": (["model._target_=os.system"], "_target_: expected one that begins with zellige.models."),
+    "absent target": (["model._target_=zellige.models.patchcore.Nothing"], "zellige.models.patchcore.Nothing"),
+    "foreign trainer": (["trainer._target_=subprocess.run"], "_target_: expected one that begins with"),
+    "seed": (["seed=-1"], "seed: expected 0 to 4294967295, got -1"),
+    "split seed": (["data.split_seed=-3"], "data.split_seed: expected 0 or more, got -3"),
+    "geometry out of range": (["geometry.height=16"], "geometry height: expected 32 to 4096 px, got 16"),
+    "geometry that contradicts itself": (["geometry.overlap_px=4"], "overlap_px and pad_small belong to tiles"),
+    "unknown mode": (["geometry.mode=cubes"], "geometry.mode: expected one of resize, tiles"),
+    "unknown accelerator": (["engine.accelerator=abacus"], "engine.accelerator: 'abacus' cannot be used"),
+    "threads": (["engine.num_threads=0"], "engine.num_threads: expected at least 1, got 0"),
+    "batch": (["engine.batch_size=0"], "engine.batch_size: expected at least 1, got 0"),
+    "rate": (["calibration.false_reject_rate=1.5"], "false_reject_rate: expected a number in (0, 1), got 1.5"),
+    "no rate": (["calibration.false_reject_rate=null"], "expected false_reject_rate, escape_rate or both"),
+    "pixel size of text": (["data.pixel_size_mm=fine"], "data.pixel_size_mm: expected one or two numbers in mm"),
+    "three pixel sizes": (["data.pixel_size_mm=[1,2,3]"], "data.pixel_size_mm: expected one or two numbers in mm"),
+    "run name with a slash": (["run_name=a/b"], "run_name: expected letters"),
+    "hidden run name": (["run_name=.a"], "run_name: expected letters"),
+    "empty run name": (["run_name=''"], "run_name"),
+    "fractions": (["data.fractions.train=0.9"], "fractions: expected train > 0"),
+    "color": (["data.color=green"], "data color: expected one of"),
+    "layout": (["data.layout=heap"], "data layout: expected one of"),
+    "duplicates": (["data.duplicates=perhaps"], "data duplicates: expected one of"),
+    # before the fit
+    "augmentation": (["data.augment=wild"], "data.augment: expected one of none, flips, line, got 'wild'"),
+    "both areas": (
+        ["calibration.min_area_px=4", "calibration.min_area_mm2=1", "data.pixel_size_mm=0.1"],
+        "min_area_mm2 and min_area_px are both set",
+    ),
+    "area in mm without a pixel size": (["calibration.min_area_mm2=1"], "expected a pixel size for every sample"),
+    "negative area": (["calibration.min_area_px=-1"], "min_area_px: expected a number >= 0, got -1"),
+    "too few": (["calibration.on_too_few=guess"], "on_too_few: expected widen or error, got 'guess'"),
+    "too few, and that is an error": (["calibration.on_too_few=error"], "n=6 is too small"),
+    "pixel false alarms": (["calibration.pixel_false_alarm=0"], "pixel_false_alarm: expected a number in (0, 1)"),
+    "tolerance": (["export.score_tolerance=2"], "export.score_tolerance: expected a number in [0, 1), got 2"),
+    "golden": (["export.num_golden=0"], "export.num_golden: expected 1 to 256, got 0"),
+    "tile larger than the images": (
+        ["geometry=tiles", "geometry.height=256", "geometry.width=256"],
+        "expected images of at least one tile of 256 x 256 px",
+    ),
+    "bank": (["model.bank_size=0"], "error: patchcore bank_size: expected 1 to 1000000, got 0"),
+    "backbone": (["model.backbone=vgg"], "backbone: expected one of efficientnet_lite0, got 'vgg'"),
+    "trainer's batch": (["trainer.batch_size=0"], "trainer.batch_size: expected at least 1, got 0"),
+}
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_a_mistake_in_a_setting_is_one_line(programs: Programs, images: Path, tmp_path: Path, name: str) -> None:
+    overrides, message = MISTAKES[name]
+    line = programs.run(
+        "train.py", "tracking.enabled=false", f"data.root={images}", *overrides, folder=tmp_path
+    ).mistake()
+    assert message in line
+    assert not list(tmp_path.rglob("*.*"))
+    assert not list(tmp_path.glob("runs/*"))
+
+
+def test_a_setting_is_refused_before_the_tracking_store_is_made(
+    programs: Programs, images: Path, tmp_path: Path
+) -> None:
+    programs.run("train.py", f"data.root={images}", "geometry.height=16", folder=tmp_path).mistake()
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("script", ["train.py", "prepare_data.py"])
+def test_help(programs: Programs, script: str) -> None:
+    ended = programs.run(script, "--help")
+    assert (ended.code, ended.err) == (0, "")
+    assert f"python scripts/{script} data=folder data.root=DIR" in ended.out
+    assert "duplicates: group" in ended.out
+
+
+def test_the_composed_settings_can_be_shown(programs: Programs) -> None:
+    ended = programs.run("train.py", "--cfg", "job", "data.root=x")
+    assert (ended.code, ended.err) == (0, "")
+    assert "_target_: zellige.models.patchcore.PatchCore" in ended.out

@@ -1,0 +1,174 @@
+"""The contract of every detector: one line of DETECTORS for each."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnxruntime as ort
+import pytest
+import torch
+from torch import nn
+
+from tests.conftest import texture
+from zellige.core.errors import InputError
+from zellige.core.types import Color, Geometry, GeometryMode
+from zellige.export.onnx import to_onnx
+from zellige.models.detector import DetectorOutput, OnePassDetector
+from zellige.models.patchcore import PatchCore
+from zellige.training.checkpoint import load_checkpoint, save_checkpoint
+
+DETECTORS: dict[str, Callable[[], nn.Module]] = {
+    "patchcore": lambda: PatchCore(bank_size=64),
+    "patchcore one stage, unsmoothed": lambda: PatchCore(bank_size=32, stages=[3], grid_stride=16, smoothing_patches=0),
+}
+TILE = 64
+
+pytestmark = pytest.mark.parametrize("name", DETECTORS, indirect=True, scope="module")
+
+
+def batch(*seeds: int, rgb: bool = False) -> torch.Tensor:
+    """Good tiles (B, 1 or 3, 64, 64) uint8."""
+    pictures = [texture(seed, rgb=rgb, size=(TILE, TILE)) for seed in seeds]
+    return torch.from_numpy(np.stack([p.transpose(2, 0, 1) if rgb else p[None] for p in pictures]))
+
+
+def with_defect(images: torch.Tensor) -> torch.Tensor:
+    spoilt = images.clone()
+    spoilt[..., 20:36, 28:44] = 255
+    return spoilt
+
+
+def fitted(name: str, images: torch.Tensor) -> nn.Module:
+    torch.manual_seed(0)
+    detector = DETECTORS[name]().eval()
+    assert isinstance(detector, OnePassDetector)
+    with torch.inference_mode():
+        detector.build(detector.embed(part) for part in torch.split(images, 4))
+    return detector
+
+
+def look(detector: nn.Module, images: torch.Tensor) -> DetectorOutput:
+    with torch.inference_mode():
+        return detector(images)
+
+
+@pytest.fixture(scope="module")
+def name(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+@pytest.fixture(scope="module", params=[False, True], ids=["gray", "rgb"])
+def case(request: pytest.FixtureRequest, name: str) -> tuple[nn.Module, torch.Tensor, bool]:
+    """A fitted detector, four unseen good tiles of its colour, and whether they are RGB."""
+    rgb = request.param
+    return fitted(name, batch(*range(10), rgb=rgb)), batch(*range(20, 24), rgb=rgb), rgb
+
+
+def test_output_has_its_shape_and_is_finite(case) -> None:
+    detector, good, _ = case
+    for size in (1, 3):
+        output = look(detector, good[:size])
+        assert output.anomaly_map.shape == (size, 1, TILE, TILE)
+        assert output.score.shape == (size,)
+        assert output.anomaly_map.dtype == output.score.dtype == torch.float32
+        assert output.anomaly_map.isfinite().all()
+        assert output.score.isfinite().all()
+
+
+@pytest.mark.parametrize("level", [0, 255])
+def test_flat_images_are_finite_too(case, level: int) -> None:
+    detector, good, _ = case
+    output = look(detector, torch.full_like(good, level))
+    assert output.anomaly_map.isfinite().all()
+    assert output.score.isfinite().all()
+
+
+def test_higher_is_worse_in_score_and_map(case) -> None:
+    detector, good, _ = case
+    clean, spoilt = look(detector, good), look(detector, with_defect(good))
+    assert spoilt.score.min() > clean.score.max()
+    inside, outside = spoilt.anomaly_map[..., 20:36, 28:44], spoilt.anomaly_map[..., :8, :]
+    assert (inside.mean((1, 2, 3)) > 1.2 * outside.mean((1, 2, 3))).all()
+
+
+def test_an_image_that_was_learned_scores_lower_than_a_new_one(case) -> None:
+    detector, good, rgb = case
+    assert look(detector, batch(*range(4), rgb=rgb)).score.mean() < look(detector, good).score.mean()
+
+
+def test_two_fits_are_identical_to_the_bit(name: str, case) -> None:
+    detector, good, rgb = case
+    again = fitted(name, batch(*range(10), rgb=rgb))
+    state, other = detector.state_dict(), again.state_dict()
+    assert list(state) == list(other)
+    assert all(torch.equal(state[key], other[key]) for key in state)
+    assert torch.equal(look(detector, good).anomaly_map, look(again, good).anomaly_map)
+
+
+def test_batch_mates_do_not_matter(case) -> None:
+    detector, good, _ = case
+    mixed = torch.cat([good, with_defect(good)])
+    together = look(detector, mixed)
+    for index in range(len(mixed)):
+        alone = look(detector, mixed[index : index + 1])
+        assert alone.score.item() == pytest.approx(together.score[index].item(), rel=1e-4)
+        assert torch.allclose(alone.anomaly_map[0], together.anomaly_map[index], rtol=1e-4, atol=1e-4)
+
+
+def test_gray_repeated_three_times_is_the_same_image(case) -> None:
+    detector, good, rgb = case
+    if not rgb:
+        assert torch.allclose(look(detector, good).score, look(detector, good.repeat(1, 3, 1, 1)).score, rtol=1e-5)
+
+
+def test_training_mode_changes_nothing(case) -> None:
+    detector, good, _ = case
+    expected = look(detector, good).score
+    detector.train()
+    found = look(detector, good).score
+    detector.eval()
+    assert torch.equal(expected, found)
+
+
+def test_a_checkpoint_gives_identical_outputs(name: str, case, tmp_path: Path) -> None:
+    detector, good, _ = case
+    save_checkpoint(detector, tmp_path / "detector.safetensors")
+    loaded = DETECTORS[name]().eval()
+    load_checkpoint(loaded, tmp_path / "detector.safetensors")
+    expected, found = look(detector, good), look(loaded, good)
+    assert torch.equal(expected.score, found.score)
+    assert torch.equal(expected.anomaly_map, found.anomaly_map)
+
+
+def test_onnx_runtime_says_the_same_for_any_batch(case) -> None:
+    detector, good, rgb = case
+    geometry = Geometry(mode=GeometryMode.RESIZE, height=TILE, width=TILE)
+    graph = to_onnx(detector, geometry=geometry, color=Color.RGB if rgb else Color.GRAY)
+    session = ort.InferenceSession(graph, providers=["CPUExecutionProvider"])
+    images = torch.cat([good, with_defect(good)])
+    for size in (1, 2, 8):
+        expected = look(detector, images[-size:])
+        maps, scores = session.run(["anomaly_map", "score"], {"images": images[-size:].numpy()})
+        assert maps.shape == (size, 1, TILE, TILE)
+        assert scores == pytest.approx(expected.score.numpy(), rel=1e-3)
+        assert maps == pytest.approx(expected.anomaly_map.numpy(), rel=1e-3, abs=1e-3 * float(maps.max()))
+
+
+def test_a_fit_on_one_image(name: str) -> None:
+    detector = fitted(name, batch(0))
+    assert look(detector, with_defect(batch(0))).score > look(detector, batch(0)).score
+    assert look(detector, batch(1)).anomaly_map.isfinite().all()
+
+
+@pytest.mark.parametrize("kind", ["equal", "flat"])
+def test_a_fit_on_identical_images(name: str, kind: str) -> None:
+    images = batch(0).repeat(6, 1, 1, 1) if kind == "equal" else torch.full((6, 1, TILE, TILE), 128, dtype=torch.uint8)
+    detector = fitted(name, images)
+    clean, spoilt = look(detector, images[:1]), look(detector, with_defect(images[:1]))
+    assert clean.score.isfinite().all()
+    assert spoilt.score > clean.score
+
+
+def test_a_fit_on_nothing_is_refused(name: str) -> None:
+    with pytest.raises(InputError, match="expected at least one good training image, got none"):
+        DETECTORS[name]().build(iter([]))
