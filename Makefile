@@ -30,12 +30,13 @@ browser:  # the browser that the tests of the MLflow pages drive; they are skipp
 	@command -v chromium >/dev/null && command -v chromedriver >/dev/null || \
 	  { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && \
 	    apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium chromium-driver >/dev/null; } || \
-	  echo "no chromium and no right to install it: the browser tests will be skipped"
+	  echo "no chromium, and it could not be installed: the browser tests will be skipped"
 
 demo: setup  ## images, training, report, bundle and verdicts of a station, on a synthetic mosaic (about 2 minutes)
 	$(BIN)/python scripts/train.py experiment=demo run_name=$(DEMO)
 	$(BIN)/zellige-station describe runs/$(DEMO)/$(DEMO).zellige
-	$(BIN)/zellige-station inspect runs/$(DEMO)/$(DEMO).zellige data/demo/*/images/test \
+	$(BIN)/zellige-station inspect runs/$(DEMO)/$(DEMO).zellige \
+	  "$$($(BIN)/python -c 'import json, sys; print(json.load(open(sys.argv[1]))["root"])' runs/$(DEMO)/data_report.json)/images/test" \
 	  --out runs/$(DEMO)/station || [ $$? -eq 1 ]
 	@echo "report: runs/$(DEMO)/report.html   station: runs/$(DEMO)/station   compare runs: make ui"
 

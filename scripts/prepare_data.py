@@ -10,26 +10,16 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from zellige.config import PrepareConfig, to_pixel_size
+from zellige.config import PrepareConfig, load_data
 from zellige.data.contact_sheet import contact_sheet
-from zellige.data.index import Fractions, load_splits
 from zellige.data.report import DataReport
 from zellige.program import run
 
 
 def main(config: DictConfig) -> None:
     settings = cast(PrepareConfig, OmegaConf.to_object(config))
-    data, out = settings.data, Path(settings.out)
-    splits, report = load_splits(
-        Path(data.root),
-        data.layout,
-        Fractions(**vars(data.fractions)),
-        seed=data.split_seed,
-        color=data.color,
-        pixel_size=to_pixel_size(data.pixel_size_mm),
-        duplicates=data.duplicates,
-        on_bad=data.on_bad,
-    )
+    splits, report = load_data(settings.data)
+    out = Path(settings.out)
     out.mkdir(parents=True, exist_ok=True)
     (out / "data_report.json").write_text(json.dumps(report.to_json(), indent=2, ensure_ascii=False), encoding="utf-8")
     sheet = contact_sheet(splits.train + splits.val + splits.test)

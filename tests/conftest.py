@@ -4,13 +4,22 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+
+PROGRAM_TESTS = (
+    "tests/configs/test_configs.py",
+    "tests/export/test_export_script.py",
+    "tests/pipeline/test_bad_input.py",
+    "tests/pipeline/test_station_install.py",
+    "tests/pipeline/test_train.py",
+)
+"""They share one program server and one trained run: all of them belong on one worker."""
 
 PROJECT = Path(__file__).parents[1]
 HEIGHT, WIDTH = 96, 112
@@ -45,6 +54,18 @@ def make_image_set(root: Path, *, rgb: bool = False, num: tuple[int, int, int, i
             save_image(root / folder / f"{index:02}.png", pixels)
             seed += 1
     return root
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
+    """Keep the tests of a file, and those of PROGRAM_TESTS, on one worker (`xdist_group` has no effect in pytest 9.2)."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByFile(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.split("::", 1)[0]
+            return "programs" if file in PROGRAM_TESTS else file
+
+    return ByFile(config, log)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,13 +119,15 @@ class Programs:
         assert self._server.stdout is not None
         assert json.loads(self._server.stdout.readline()) == "ready"
 
-    def start(self, script: str, *arguments: object, folder: Path = PROJECT) -> Started:
+    def start(self, script: str, *arguments: object, folder: Path = PROJECT, modules: Sequence[Path] = ()) -> Started:
+        """Start a script in `folder`, with Python modules of `modules` before all others."""
         self._count += 1
         files = (self._folder / f"{self._count}.out", self._folder / f"{self._count}.err")
         request = {
             "script": str(PROJECT / "scripts" / script),
             "arguments": [str(argument) for argument in arguments],
             "folder": str(folder),
+            "modules": [str(path) for path in modules],
             "out": str(files[0]),
             "err": str(files[1]),
         }
@@ -112,8 +135,8 @@ class Programs:
         assert isinstance(process, int)
         return Started(ask=self._ask, process=process, files=files)
 
-    def run(self, script: str, *arguments: object, folder: Path = PROJECT) -> Ended:
-        return self.start(script, *arguments, folder=folder).wait()
+    def run(self, script: str, *arguments: object, folder: Path = PROJECT, modules: Sequence[Path] = ()) -> Ended:
+        return self.start(script, *arguments, folder=folder, modules=modules).wait()
 
     def close(self) -> None:
         assert self._server.stdin is not None

@@ -30,7 +30,7 @@ def preload() -> None:
         importlib.import_module(name)
 
 
-def start(script: str, arguments: list[str], folder: str, out: str, err: str) -> int:
+def start(script: str, arguments: list[str], folder: str, modules: list[str], out: str, err: str) -> int:
     process = os.fork()
     if process:
         return process
@@ -41,7 +41,7 @@ def start(script: str, arguments: list[str], folder: str, out: str, err: str) ->
             os.dup2(os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o644), number)
         os.chdir(folder)
         sys.argv = [script, *arguments]
-        sys.path.insert(0, os.path.dirname(script))  # noqa: PTH120
+        sys.path[:0] = [*modules, os.path.dirname(script)]  # noqa: PTH120
         runpy.run_path(script, run_name="__main__")
         code = 0
     except SystemExit as end:

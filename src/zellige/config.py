@@ -1,5 +1,6 @@
 """The schema of every Hydra group, and the step from a composed config to typed objects. Imported by scripts only."""
 
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -87,7 +88,7 @@ class PatchCoreConfig:
     grid_stride: int = 8
     bank_size: int = 2048
     top_share: float = 0.01
-    smoothing_patches: float = 1.0
+    smoothing_patches: float = 0.5
     seed: int = 0
 
 
@@ -184,14 +185,25 @@ class PrepareConfig:
 def register_schemas() -> None:
     """Make the schemas known to Hydra, so that a misspelt or ill-typed key fails at composition.
 
-    `${last:PATH}` in a config is the last part of a path, without .csv.
+    `${last:PATH}` in a config is `last_part(PATH)`.
     """
-    OmegaConf.register_new_resolver("last", lambda path: Path(str(path)).name.removesuffix(".csv"), replace=True)
+    OmegaConf.register_new_resolver("last", last_part, replace=True)
     store = ConfigStore.instance()
     store.store(name="train_schema", node=TrainConfig)
     store.store(name="run_schema", node=RunConfig)
     store.store(name="prepare_schema", node=PrepareConfig)
     store.store(group="model", name="patchcore_schema", node=PatchCoreConfig)
+
+
+def last_part(path: str) -> str:
+    """Name a data set by the last part of its path, without .csv; MLflow takes neither / nor : in a name.
+
+    Example:
+        >>> last_part("/data/rolls/floor 2/"), last_part("sets/a:b.csv")
+        ('floor 2', 'a-b')
+    """
+    name = Path(os.path.abspath(str(path))).name.removesuffix(".csv")  # noqa: PTH100  resolve() would follow links
+    return name.replace(":", "-") or "data"
 
 
 def build(node: Any, **more: Any) -> Any:

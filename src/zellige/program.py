@@ -11,7 +11,7 @@ from functools import wraps
 import hydra
 from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig
-from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+from omegaconf.errors import InterpolationToMissingValueError, MissingMandatoryValue, OmegaConfBaseException
 
 from zellige.config import PROJECT, register_schemas
 from zellige.core.errors import USER_ERRORS
@@ -86,8 +86,10 @@ def _one_line(error: BaseException) -> str:
     cause = error.__cause__
     if isinstance(cause, USER_ERRORS):
         return str(cause)
-    if isinstance(error, MissingMandatoryValue):
-        return f"config: {error.full_key}: expected a value, got none; set {error.full_key}=... on the command line"
+    if isinstance(error, MissingMandatoryValue | InterpolationToMissingValueError):
+        by_itself = isinstance(error, MissingMandatoryValue)
+        key = error.full_key if by_itself else str(error).splitlines()[0].rsplit(": ", 1)[-1]
+        return f"config: {key}: expected a value, got none; set {key}=... on the command line"
     where = f"{error.override}: " if isinstance(error, OverrideParseException) else ""
     texts = [where + str(error)]
     if cause is not None and str(cause) not in texts[0]:

@@ -49,8 +49,10 @@ def run_folder(runs_dir: Path, name: str) -> Iterator[Path]:
     try:
         yield partial
         partial.rename(runs_dir / name)
-    except BaseException:
+    except BaseException as error:
         shutil.rmtree(partial, ignore_errors=True)
+        if isinstance(error, OSError) and error.filename is None:
+            error.filename = str(partial)  # a full disk does not say where
         raise
     finally:
         os.close(handle)

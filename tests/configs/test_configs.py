@@ -24,8 +24,6 @@ from zellige.data.splits import Fractions
 from zellige.data.synthetic import SyntheticWeb
 from zellige.models.detector import OnePassDetector
 
-pytestmark = pytest.mark.xdist_group("programs")
-
 CONFIGS = PROJECT / "configs"
 PROGRAMS = sorted(path.stem for path in CONFIGS.glob("*.yaml"))
 OPTIONS = sorted(path.relative_to(CONFIGS).with_suffix("").as_posix() for path in CONFIGS.glob("[!l]*/*.yaml"))

@@ -10,8 +10,6 @@ from safetensors.torch import load_file, save_file
 from tests.conftest import Programs, TrainedRun, save_image, texture
 from zellige.core.bundle import read_bundle
 
-pytestmark = pytest.mark.xdist_group("programs")
-
 
 @pytest.fixture
 def copied_run(trained_run: TrainedRun, tmp_path: Path) -> Path:

@@ -20,8 +20,6 @@ from tests.conftest import PROJECT, Ended, Programs, TrainedRun, make_image_set,
 from tests.station.conftest import small_disk
 from zellige.core.bundle import read_bundle
 
-pytestmark = pytest.mark.xdist_group("programs")
-
 METRICS = ("image_auroc", "pixel_auroc", "aupro", "average_precision", "f1_max")
 COSTS = ("fit_seconds", "predict_ms_per_image", "peak_memory_mb")
 
@@ -170,6 +168,7 @@ def test_color_images_resized_and_labelled_calibration(programs: Programs, tmp_p
         source = data / f"test/hole/{index:02}.png"
         (data / "val/hole").mkdir(exist_ok=True)
         source.rename(data / f"val/hole/{index:02}.png")
+    (data / "test/good/00.png").rename(data / "test/good/größe 名.png")
     ended = programs.run(
         "train.py",
         *train_arguments(tmp_path, "color", data=data),
@@ -287,11 +286,11 @@ def test_what_a_killed_process_left_is_cleared(programs: Programs, trained_run: 
     assert leftovers(tmp_path) == []
 
 
-@pytest.mark.parametrize("room", ["40k", "4m", "15m"])
+@pytest.mark.parametrize("room", ["4m", "15m"])
 def test_a_full_disk_is_one_line_and_the_older_run_survives(
     programs: Programs, trained_run: TrainedRun, tmp_path: Path, room: str
 ) -> None:
-    """The disk fills up at the settings, at the checkpoint or the maps, and at the bundle."""
+    """The disk fills up at the checkpoint, and at the bundle or the pictures."""
     with small_disk(tmp_path / "runs", room) as runs:
         (runs / "older").mkdir()
         (runs / "older/report.json").write_text("{}")
@@ -302,6 +301,7 @@ def test_a_full_disk_is_one_line_and_the_older_run_survives(
         )
         line = ended.mistake()
         assert "cannot be written" in line or "cannot write" in line
+        assert str(runs / ".a.partial") in line
         assert sorted(path.relative_to(runs).as_posix() for path in runs.rglob("*")) == ["older", "older/report.json"]
 
 

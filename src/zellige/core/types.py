@@ -158,11 +158,16 @@ class Splits:
 
     def __post_init__(self) -> None:
         seen: dict[str, str] = {}
+        groups: dict[str, str] = {}
         for name in ("train", "val", "test"):
             for sample in getattr(self, name):
                 if sample.id in seen:
                     raise InputError(f"sample {sample.id} is in {seen[sample.id]} and in {name}: expected once")
                 seen[sample.id] = name
+                if groups.setdefault(sample.group_id, name) != name:
+                    raise InputError(
+                        f"group {sample.group_id} is in {groups[sample.group_id]} and in {name}: expected one split"
+                    )
         bad = [s.id for s in self.train if s.is_defective]
         if bad:
             raise InputError(f"train split: expected good samples only, got {len(bad)} defective, first {bad[0]}")

@@ -209,23 +209,26 @@ def _image_files(root: Path, listing: Listing) -> list[Path]:
         else:
             images.append(path)
     if not images:
-        raise InputError(f"folder {root}: expected images, got none (known: {', '.join(sorted(IMAGE_SUFFIXES))})")
+        ignored = "".join(f", {count} with {reason}" for reason, count in sorted(listing.ignored.items()))
+        known = ", ".join(sorted(IMAGE_SUFFIXES))
+        raise InputError(f"folder {root}: expected images, got none{ignored} (known: {known})")
     return sorted(images)
 
 
 def _walk(root: Path, listing: Listing) -> Iterator[Path]:
     for folder, names, files in os.walk(root):
-        for name in [*names, *files]:
+        for is_file, name in [*((False, name) for name in names), *((True, name) for name in files)]:
             reason = "hidden" if name.startswith(".") else "link" if (Path(folder) / name).is_symlink() else None
             if reason is not None:
                 listing.ignored[reason] += 1
-            elif name in files:
+            elif is_file:
                 yield Path(folder) / name
         names[:] = [name for name in names if not name.startswith(".")]
 
 
 def _sample(root: Path, path: Path, kind: str, mask: Path | None, pixel_size: PixelSize | None) -> Sample:
     sample_id = path.relative_to(root).as_posix()
+    _refuse_almost_good(kind, f"image {path}")
     own_mask = mask if kind != GOOD else None
     return Sample(
         id=sample_id, image_path=path, kind=kind, group_id=sample_id, mask_path=own_mask, pixel_size=pixel_size
@@ -269,7 +272,14 @@ def _manifest_row(
     return Row(sample=sample, split=split), mask
 
 
+def _refuse_almost_good(kind: str, where: str) -> None:
+    """Refuse a kind that only differs from "good" in its letters' case: it would be a kind of defect."""
+    if kind != GOOD and kind.lower() == GOOD:
+        raise InputError(f"{where}: expected the kind {GOOD} in small letters for good pieces, got {kind!r}")
+
+
 def _kind_of(label: str, kind: str) -> str:
+    _refuse_almost_good(kind, "column kind")
     if label and label.lower() not in _LABELS:
         raise InputError(f"expected the label good or defective (or 0, 1), got {label!r}")
     if not label:

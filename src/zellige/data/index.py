@@ -88,7 +88,7 @@ def load_splits(
         skipped=[*listing.skipped, *unusable, *assignment.dropped],
         ignored=dict(sorted(listing.ignored.items())),
         empty_masks=[item.row.sample.id for item in scanned if item.is_mask_empty and item.row.sample.is_defective],
-        warnings=_warnings(listing, splits, groups, straddling),
+        warnings=_warnings(listing, splits, groups, straddling, fractions),
         duplicates=_duplicates_report(duplicates, scanned, pairs, groups, straddling),
         shortcut=check_shortcut(
             [item.metadata for item in scanned],
@@ -189,14 +189,26 @@ def _range(values: Sequence[int]) -> tuple[int, int]:
     return min(values), max(values)
 
 
-def _warnings(listing: Listing, splits: Splits, groups: Sequence[str], straddling: Sequence[Pair]) -> list[str]:
+def _warnings(
+    listing: Listing, splits: Splits, groups: Sequence[str], straddling: Sequence[Pair], fractions: Fractions
+) -> list[str]:
     warnings = list(listing.warnings)
     without_good = [name for name in ("val", "test") if all(s.is_defective for s in getattr(splits, name))]
     warnings += [f"no good images in {name}" for name in without_good]
     if not any(sample.is_defective for sample in splits.test):
         warnings.append("no defective images in test: the escape rate cannot be measured")
+    is_declared = any(row.split is not None for row in listing.rows)
+    if is_declared and fractions.val_defects > 0:
+        warnings.append("fractions.val_defects is not used: the layout declares its splits; put defects under val")
+    mixed = {sample.group_id for sample in splits.test if sample.is_defective}
+    shared = sum(sample.group_id in mixed for sample in splits.test if not sample.is_defective)
+    if shared and not is_declared:
+        warnings.append(
+            f"{shared} good test images come from groups that also hold defective ones; no such group is in val, so a "
+            "threshold from val says less about them"
+        )
     largest, size = Counter(groups).most_common(1)[0]
-    if size > max(10, len(groups) // 4):
+    if not is_declared and size > max(10, len(groups) // 4):
         warnings.append(f"one group ({largest}) holds {size} of {len(groups)} images: the shares of the splits suffer")
     if straddling:
         warnings.append(f"{len(straddling)} near-duplicate pairs lie in two splits: the results will look too good")

@@ -15,7 +15,6 @@ from torch import Tensor
 
 from zellige.core.errors import ConfigError
 
-
 _BLOCK = 256
 
 
@@ -74,7 +73,7 @@ class StreamingCoreset:
         small = self._kept_small
         gap = distance_to_nearest(small, small[:1])
         order, gap = greedy_cover(small, gap, size - 1, 0.0)
-        order = torch.cat([torch.zeros(1, dtype=torch.long), order])
+        order = torch.cat([torch.zeros_like(order[:1]), order])
         self.radius = max(self.radius, float(gap.max()))
         self._kept, self._kept_small = self._kept[order], small[order]
 
@@ -83,7 +82,7 @@ class StreamingCoreset:
             wide = features.shape[1]
             narrow = min(self._projected, wide)
             noise = torch.randn(wide, narrow, generator=self._generator) / narrow**0.5
-            self._matrix = torch.eye(wide) if narrow == wide else noise
+            self._matrix = (torch.eye(wide) if narrow == wide else noise).to(features.device)
         return features @ self._matrix
 
 
@@ -109,7 +108,7 @@ def greedy_cover(points: Tensor, gap: Tensor, most: int, radius: float) -> tuple
         to_new = torch.addmv(norms + norms[farthest], points, points[farthest], alpha=-2.0)
         to_new[farthest] = 0.0
         square = torch.minimum(square, to_new.clamp_(min=0.0))
-    return torch.tensor(taken, dtype=torch.long), square.sqrt()
+    return torch.tensor(taken, dtype=torch.long, device=points.device), square.sqrt()
 
 
 def distance_to_nearest(points: Tensor, centers: Tensor) -> Tensor:

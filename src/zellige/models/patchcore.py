@@ -2,9 +2,10 @@
 
 Roth, Pemula, Zepeda, Schoelkopf, Brox, Gehler: "Towards Total Recall in Industrial Anomaly Detection", CVPR 2022,
 arXiv:2106.08265. Deviations: features are standardised per channel; the coreset is chosen in one pass over the stream
-(see coreset.py); an image's score is the mean of its worst patches, not the re-weighted single worst one. As in the
-paper's code, the mean over neighbours counts zeros beyond the border, which damps the border's patches: on magnetic
-tile that raised the image AUROC from 0.83 to 0.90.
+(see coreset.py); an image's score is the mean of its worst patches, not the re-weighted single worst one; the mean over
+a patch's neighbours leaves out what lies beyond the border, where the paper's code counts zeros. Fewer neighbours make
+a noisier mean, so in the score (not in the map) a border patch weighs sqrt(n / 9) for its n neighbours: without that
+the border's noise decides the score of good images (on magnetic tile, image AUROC 0.80 instead of 0.84).
 
 Shapes: B images, C channels, H x W px, grid h x w = P patches, D features per patch, M vectors in the bank.
 """
@@ -39,7 +40,7 @@ class PatchCore(nn.Module):
         grid_stride: int = 8,
         bank_size: int = 2048,
         top_share: float = 0.01,
-        smoothing_patches: float = 1.0,
+        smoothing_patches: float = 0.5,
         seed: int = 0,
     ) -> None:
         """Make an empty detector.
@@ -104,7 +105,8 @@ class PatchCore(nn.Module):
         gap = (patches.square().sum(1) + nearest).clamp(min=1e-6).sqrt()
         gap = gap.view(num_images, 1, rows, columns)
         worst = max(1, round(self.top_share * rows * columns))
-        score = gap.flatten(1).topk(worst).values.mean(1)
+        neighbours = F.avg_pool2d(gap.new_ones(1, 1, rows, columns), 3, stride=1, padding=1)  # n / 9
+        score = (gap * neighbours.sqrt()).flatten(1).topk(worst).values.mean(1)
         smooth = self._smooth(gap)
         anomaly_map = F.interpolate(smooth, size=images.shape[-2:], mode="bilinear", align_corners=False)
         return DetectorOutput(anomaly_map=anomaly_map, score=score)
@@ -116,16 +118,20 @@ class PatchCore(nn.Module):
 
     def _grid(self, images: Tensor) -> Tensor:
         """Features (B, D, h, w) on the patch grid."""
-        maps = [F.avg_pool2d(features, 3, stride=1, padding=1) for features in self.backbone(images)]
+        maps = [
+            F.avg_pool2d(features, 3, stride=1, padding=1, count_include_pad=False)
+            for features in self.backbone(images)
+        ]
         size = [-(-side // self.grid_stride) for side in images.shape[-2:]]
-        return torch.cat([self._onto_grid(features, size) for features in maps], dim=1)
+        placed = [self._onto_grid(m, stride, size) for m, stride in zip(maps, self.backbone.strides, strict=True)]
+        return torch.cat(placed, dim=1)
 
-    def _onto_grid(self, features: Tensor, size: list[int]) -> Tensor:
-        rows, columns = features.shape[-2:]
-        if [rows, columns] == size:
+    def _onto_grid(self, features: Tensor, stride: int, size: list[int]) -> Tensor:
+        if stride == self.grid_stride:
             return features
-        if rows > size[0]:
-            return F.avg_pool2d(features, rows // size[0])
+        if stride < self.grid_stride:
+            ratio = self.grid_stride // stride
+            return F.avg_pool2d(features, ratio, ceil_mode=True, count_include_pad=False)
         return F.interpolate(features, size=size, mode="bilinear", align_corners=False)
 
     def _standardise(self, patches: Tensor) -> Tensor:
