@@ -7,6 +7,7 @@ from typing import Any, cast
 from omegaconf import DictConfig, OmegaConf
 
 from zellige.config import TrainConfig, build, load_data, make_fabric, to_geometry, to_target
+from zellige.core.errors import ConfigError
 from zellige.data.augment import Augment
 from zellige.data.dataset import TileDataset
 from zellige.evaluation.calibrate import calibrate
@@ -31,6 +32,7 @@ def main(composed: DictConfig) -> None:
     check_run_name(runs_dir, name)
     if tracking.enabled:
         check_run_name_free(Path(tracking.store), tracking.experiment, name)
+    untracked = None
 
     with run_folder(runs_dir, name) as run_dir:
         OmegaConf.save(composed, run_dir / "config.yaml", resolve=True)
@@ -59,8 +61,10 @@ def main(composed: DictConfig) -> None:
             on_test.drop_maps()
         if tracking.enabled:
             resolved = cast(dict[str, Any], OmegaConf.to_container(composed, resolve=True))
-            log_release(run_dir, report, config, resolved)
+            untracked = log_release(run_dir, report, config, resolved)
     log.info("\n  ".join([f"{runs_dir / name}:", *summary(report)]))
+    if untracked:
+        raise ConfigError(f"{runs_dir / name} is complete, but MLflow does not have it: {untracked}")
 
 
 if __name__ == "__main__":

@@ -57,7 +57,7 @@ def make_image_set(root: Path, *, rgb: bool = False, num: tuple[int, int, int, i
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
-    """Keep the tests of a file, and those of PROGRAM_TESTS, on one worker (`xdist_group` has no effect in pytest 9.2)."""
+    """Keep the tests of a file, and those of PROGRAM_TESTS, on one worker (pytest 9.2 ignores `xdist_group`)."""
     from xdist.scheduler import LoadScopeScheduling
 
     class ByFile(LoadScopeScheduling):

@@ -13,6 +13,7 @@ from zellige.data.report import DataReport
 from zellige.evaluation.calibrate import check_calibration
 from zellige.evaluation.predictions import PredictionSet
 from zellige.export.build_bundle import Identity, Optics, common_pixel_size, export_bundle
+from zellige.run_folder import peak_memory_mb
 from zellige.run_report import metrics_of, report_for_bundle
 from zellige.tracking import RunIdentity, log_run
 
@@ -92,11 +93,17 @@ def write_release(
         f"{parity.num_images} images, the same verdicts, scores within "
         f"{parity.max_relative_score_difference:.1e} (relative), maps within {parity.max_relative_map_difference:.1e}"
     )
-    return {**report, "run": {**run, "bundle": bundle.id, "parity": words}}
+    peak = {"peak_memory_mb": round(peak_memory_mb(), 1)}
+    return {**report, **peak, "run": {**run, "bundle": bundle.id, "parity": words}}
 
 
-def log_release(run_dir: Path, report: Mapping[str, Any], config: TrainConfig, resolved: Mapping[str, Any]) -> None:
-    """Log a run folder with its reports and its bundle to MLflow, under the same identity."""
+def log_release(
+    run_dir: Path, report: Mapping[str, Any], config: TrainConfig, resolved: Mapping[str, Any]
+) -> ConfigError | None:
+    """Log a run folder with its reports and its bundle to MLflow, under the same identity.
+
+    A store that fails now does not cost the run: the error is returned, for the program to say last.
+    """
     run, tracking = report["run"], config.tracking
     identity = RunIdentity(
         run_name=run["name"],
@@ -105,16 +112,20 @@ def log_release(run_dir: Path, report: Mapping[str, Any], config: TrainConfig, r
         git_commit=_commit_of(run),
         bundle_id=run["bundle"],
     )
-    log_run(
-        run_dir,
-        store=Path(tracking.store),
-        experiment=tracking.experiment,
-        identity=identity,
-        config=resolved,
-        metrics=metrics_of(report),
-        tags={"calibrated": str(report["calibrated"]).lower(), "guarantee": report["calibration"]["guarantee"]},
-        registered_model=tracking.registered_model,
-    )
+    try:
+        log_run(
+            run_dir,
+            store=Path(tracking.store),
+            experiment=tracking.experiment,
+            identity=identity,
+            config=resolved,
+            metrics=metrics_of(report),
+            tags={"calibrated": str(report["calibrated"]).lower(), "guarantee": report["calibration"]["guarantee"]},
+            registered_model=tracking.registered_model,
+        )
+    except ConfigError as error:
+        return error
+    return None
 
 
 def _commit_of(run: Mapping[str, str]) -> str | None:

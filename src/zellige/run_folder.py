@@ -97,18 +97,17 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 
 def git_commit() -> str | None:
     """Commit of the checkout that this code runs from, with "-dirty" after it where files differ; None outside git."""
-    here = Path(__file__).parent
+    here = Path(__file__)
+
+    def git(*arguments: str) -> str:
+        command = ["git", *arguments]
+        return subprocess.run(command, cwd=here.parent, capture_output=True, text=True, check=True).stdout.strip()
+
     try:
-        answer = subprocess.run(
-            ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
-            cwd=here,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
+        git("ls-files", "--error-unmatch", here.name)  # installed inside somebody else's checkout, it is not of it
+        return git("describe", "--always", "--dirty", "--abbrev=40", "--exclude=*")
     except (OSError, subprocess.CalledProcessError):
         return None
-    return answer.stdout.strip()
 
 
 def peak_memory_mb() -> float:

@@ -80,7 +80,12 @@ def summary(report: Mapping[str, Any]) -> list[str]:
         value = report.get(name)
         return "not defined" if value is None else f"{value:.3f}"
 
+    data = report["data"]
+    warnings = [*data["warnings"], data["shortcut"]["warning"]]
+    if data["skipped"]:
+        warnings.append(f"{len(data['skipped'])} files were left out, listed in data_report.json")
     return [
+        *(f"warning: {text}" for text in warnings if text),
         rate_words("defective", "accepted", report["escape_rate"]),
         rate_words("good", "rejected", report["false_reject_rate"]),
         f"image AUROC {number('image_auroc')}, pixel AUROC {number('pixel_auroc')}, AUPRO {number('aupro')}",

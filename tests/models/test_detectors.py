@@ -19,22 +19,24 @@ from zellige.training.checkpoint import load_checkpoint, save_checkpoint
 
 DETECTORS: dict[str, Callable[[], nn.Module]] = {
     "patchcore": lambda: PatchCore(bank_size=64),
-    "patchcore one stage, unsmoothed": lambda: PatchCore(bank_size=32, stages=[3], grid_stride=16, smoothing_patches=0),
+    "patchcore other stages, unsmoothed": lambda: PatchCore(
+        bank_size=32, stages=[1, 3], grid_stride=16, smoothing_patches=0
+    ),
 }
-TILE = 64
+TILE = 128
 
 pytestmark = pytest.mark.parametrize("name", DETECTORS, indirect=True, scope="module")
 
 
 def batch(*seeds: int, rgb: bool = False) -> torch.Tensor:
-    """Good tiles (B, 1 or 3, 64, 64) uint8."""
+    """Good tiles (B, 1 or 3, 128, 128) uint8."""
     pictures = [texture(seed, rgb=rgb, size=(TILE, TILE)) for seed in seeds]
     return torch.from_numpy(np.stack([p.transpose(2, 0, 1) if rgb else p[None] for p in pictures]))
 
 
 def with_defect(images: torch.Tensor) -> torch.Tensor:
     spoilt = images.clone()
-    spoilt[..., 20:36, 28:44] = 255
+    spoilt[..., 40:56, 48:64] = 255
     return spoilt
 
 
@@ -87,13 +89,10 @@ def test_higher_is_worse_in_score_and_map(case) -> None:
     detector, good, _ = case
     clean, spoilt = look(detector, good), look(detector, with_defect(good))
     assert spoilt.score.min() > clean.score.max()
-    inside, outside = spoilt.anomaly_map[..., 20:36, 28:44], spoilt.anomaly_map[..., :8, :]
-    assert (inside.mean((1, 2, 3)) > 1.2 * outside.mean((1, 2, 3))).all()
-
-
-def test_an_image_that_was_learned_scores_lower_than_a_new_one(case) -> None:
-    detector, good, rgb = case
-    assert look(detector, batch(*range(4), rgb=rgb)).score.mean() < look(detector, good).score.mean()
+    rise = spoilt.anomaly_map - clean.anomaly_map
+    inside, far_away = rise[..., 40:56, 48:64], rise[..., -24:, -24:]
+    assert (inside.mean((1, 2, 3)) > 2 * far_away.mean((1, 2, 3)).clamp(min=0)).all()
+    assert (inside.mean((1, 2, 3)) > 0).all()
 
 
 def test_two_fits_are_identical_to_the_bit(name: str, case) -> None:
@@ -140,10 +139,11 @@ def test_a_checkpoint_gives_identical_outputs(name: str, case, tmp_path: Path) -
     assert torch.equal(expected.anomaly_map, found.anomaly_map)
 
 
-def test_onnx_runtime_says_the_same_for_any_batch(case) -> None:
-    detector, good, rgb = case
+def test_onnx_runtime_says_the_same_for_any_batch(name: str) -> None:
+    """Gray alone, as an export takes seconds; the pipeline's tests export a detector for color."""
+    detector, good = fitted(name, batch(*range(10))), batch(*range(20, 24))
     geometry = Geometry(mode=GeometryMode.RESIZE, height=TILE, width=TILE)
-    graph = to_onnx(detector, geometry=geometry, color=Color.RGB if rgb else Color.GRAY)
+    graph = to_onnx(detector, geometry=geometry, color=Color.GRAY)
     session = ort.InferenceSession(graph, providers=["CPUExecutionProvider"])
     images = torch.cat([good, with_defect(good)])
     for size in (1, 2, 8):
@@ -152,6 +152,14 @@ def test_onnx_runtime_says_the_same_for_any_batch(case) -> None:
         assert maps.shape == (size, 1, TILE, TILE)
         assert scores == pytest.approx(expected.score.numpy(), rel=1e-3)
         assert maps == pytest.approx(expected.anomaly_map.numpy(), rel=1e-3, abs=1e-3 * float(maps.max()))
+
+
+@pytest.mark.parametrize("size", [(32, 32), (66, 70), (100, 131)])
+def test_sides_that_no_stride_divides(name: str, size: tuple[int, int]) -> None:
+    images = torch.from_numpy(np.stack([texture(seed, size=size)[None] for seed in range(3)]))
+    output = look(fitted(name, images), images)
+    assert output.anomaly_map.shape == (3, 1, *size)
+    assert output.anomaly_map.isfinite().all()
 
 
 def test_a_fit_on_one_image(name: str) -> None:
