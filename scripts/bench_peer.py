@@ -3,7 +3,7 @@
     .venv-peer/bin/python scripts/bench_peer.py DATA OUT [--coreset 0.01] [--size 256]
 
 The same EfficientNet-Lite0 weights, input size and images as ours, and the peer's own code for everything else. What
-comes out is what its network says before its normalisation, which clamps: OUT/scores.json and OUT/maps/NNNN.npy.
+comes out is what its network says before its normalization, which clamps: OUT/scores.json and OUT/maps/NNNN.npy.
 """
 
 import argparse

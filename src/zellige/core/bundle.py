@@ -60,7 +60,7 @@ class ModelBundle:
         """Decode the golden frames one after the other; each comes with what the model must say of it.
 
         Raises:
-            BundleError: a PNG that does not decode, or of another colour than the bundle's.
+            BundleError: a PNG that does not decode, or of another color than the bundle's.
         """
         for entry in self.manifest.golden:
             pixels = _decode_golden(self.members[entry.member], entry.member, self.manifest.color)

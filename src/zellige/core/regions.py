@@ -18,7 +18,7 @@ def find_defects(
     pixel_size: PixelSize | None = None,
     first_line: int = 0,
 ) -> tuple[Defect, ...]:
-    """List the connected regions (8-neighbourhood) where the map exceeds the threshold, the worst first.
+    """List the connected regions (8-neighborhood) where the map exceeds the threshold, the worst first.
 
     Where there are more than `MAX_DEFECTS`, only the largest so many are listed.
 

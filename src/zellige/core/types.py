@@ -29,7 +29,7 @@ class Color(StrEnum):
     RGB = "rgb"
     """Three channels; a gray file is refused."""
     LUMA = "luma"
-    """One channel; colour files are turned into luminance (ITU-R BT.601) on purpose."""
+    """One channel; color files are turned into luminance (ITU-R BT.601) on purpose."""
 
     @property
     def num_channels(self) -> int:
@@ -82,7 +82,7 @@ class Geometry:
     width: int
     """Width of the net's input, px."""
     overlap_px: int = 0
-    """Overlap of neighbouring tiles, px (tiles only)."""
+    """Overlap of neighboring tiles, px (tiles only)."""
     pad_small: bool = False
     """Whether a frame smaller than a tile is mirrored at its far edges up to a tile; refused when false."""
 

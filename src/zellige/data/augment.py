@@ -17,7 +17,7 @@ class Augment:
     """One named policy with its own seeded random state: the same seed gives the same sequence of changes.
 
     `none` leaves tiles alone. `flips` mirrors along and across the web, for products without a handedness. `line`
-    adds what a line camera's light and lens do: a few grey levels of brightness and contrast, slight blur and noise.
+    adds what a line camera's light and lens do: a few gray levels of brightness and contrast, slight blur and noise.
     """
 
     def __init__(self, policy: str, *, seed: int) -> None:

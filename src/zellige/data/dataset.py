@@ -1,4 +1,4 @@
-"""From samples to the net's tiles: reads each image when it is asked for, in the declared colour and geometry."""
+"""From samples to the net's tiles: reads each image when it is asked for, in the declared color and geometry."""
 
 from collections.abc import Callable, Iterator, Sequence
 
@@ -30,7 +30,7 @@ class TileDataset:
         """Read one sample's image and cut it.
 
         Raises:
-            InputError: the image is gone, damaged, of another colour, or smaller than a tile.
+            InputError: the image is gone, damaged, of another color, or smaller than a tile.
         """
         sample = self.samples[index]
         return cut(read_frame(sample.image_path, color=self.color, pixel_size=sample.pixel_size), self.geometry)

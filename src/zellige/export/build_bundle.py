@@ -26,7 +26,7 @@ from zellige.station.runtime import Runtime, replay_golden
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Optics:
-    """How the detector sees: its geometry, colour and pixel size, and how far a camera's pixel size may be off."""
+    """How the detector sees: its geometry, color and pixel size, and how far a camera's pixel size may be off."""
 
     geometry: Geometry
     color: Color

@@ -29,7 +29,7 @@ def to_onnx(detector: nn.Module, *, geometry: Geometry, color: Color) -> bytes:
 
     Returns:
         An ONNX model without external data: input `images` uint8 (B, C, h, w) with any B, outputs `anomaly_map`
-        float32 (B, 1, h, w) and `score` float32 (B,). Scaling, normalisation and colour handling are inside.
+        float32 (B, 1, h, w) and `score` float32 (B,). Scaling, normalization and color handling are inside.
     """
     wrapped = _Outputs(detector).cpu().eval()
     example = torch.zeros((2, color.num_channels, geometry.height, geometry.width), dtype=torch.uint8)

@@ -22,7 +22,7 @@ from zellige.models.detector import ScaledInput
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WeightSource:
-    """Where the weights of a backbone come from, and how the input is normalised."""
+    """Where the weights of a backbone come from, and how the input is normalized."""
 
     timm_name: str
     package: str

@@ -20,7 +20,7 @@ class DetectorOutput:
 
 
 class Detector(Protocol):
-    """An `nn.Module` that scores images. Scaling, normalisation and colour handling happen inside."""
+    """An `nn.Module` that scores images. Scaling, normalization and color handling happen inside."""
 
     def __call__(self, images: Tensor) -> DetectorOutput:
         """Score uint8 images (B, C, H, W)."""
@@ -41,7 +41,7 @@ class OnePassDetector(Detector, Protocol):
 
 
 class ScaledInput(nn.Module):
-    """Turn uint8 pixels into what an ImageNet-trained backbone expects: three channels, normalised."""
+    """Turn uint8 pixels into what an ImageNet-trained backbone expects: three channels, normalized."""
 
     mean: Tensor
     std: Tensor

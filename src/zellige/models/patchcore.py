@@ -1,10 +1,10 @@
 """PatchCore: distance of each patch to the nearest patch of the good images.
 
 Roth, Pemula, Zepeda, Schoelkopf, Brox, Gehler: "Towards Total Recall in Industrial Anomaly Detection", CVPR 2022,
-arXiv:2106.08265. Deviations: features are standardised per channel; the coreset is chosen in one pass over the stream
+arXiv:2106.08265. Deviations: features are standardized per channel; the coreset is chosen in one pass over the stream
 (see coreset.py); an image's score is the mean of its worst patches, not the re-weighted single worst one; the mean over
-a patch's neighbours leaves out what lies beyond the border, where the paper's code counts zeros. Fewer neighbours make
-a noisier mean, so in the score (not in the map) a border patch weighs sqrt(n / 9) for its n neighbours: without that
+a patch's neighbors leaves out what lies beyond the border, where the paper's code counts zeros. Fewer neighbors make
+a noisier mean, so in the score (not in the map) a border patch weighs sqrt(n / 9) for its n neighbors: without that
 the border's noise decides the score of good images (on magnetic tile, image AUROC 0.80 instead of 0.84).
 
 Shapes: B images, C channels, H x W px, grid h x w = P patches, D features per patch, M vectors in the bank.
@@ -76,7 +76,7 @@ class PatchCore(nn.Module):
         self.register_buffer("blur", gaussian_kernel(smoothing_patches), persistent=False)
 
     def embed(self, images: Tensor) -> Tensor:
-        """Turn uint8 images (B, C, H, W) into patch features (B, P, D), each a mean over its 3 x 3 neighbours."""
+        """Turn uint8 images (B, C, H, W) into patch features (B, P, D), each a mean over its 3 x 3 neighbors."""
         return self._grid(images).flatten(2).transpose(1, 2)
 
     def build(self, features: Iterable[Tensor]) -> None:
@@ -90,23 +90,23 @@ class PatchCore(nn.Module):
         self.feature_mean = first.mean(0)
         self.feature_std = first.std(0).clamp(min=1e-4) if len(first) > 1 else torch.ones_like(first[0])
         coreset = StreamingCoreset(self.bank_size, seed=self.seed)
-        coreset.add(self._standardise(first))
+        coreset.add(self._standardize(first))
         del first
         for batch in stream:
-            coreset.add(self._standardise(batch))
+            coreset.add(self._standardize(batch))
         self.bank = coreset.selected()
 
     def forward(self, images: Tensor) -> DetectorOutput:
         """Score uint8 images (B, C, H, W)."""
         grid = self._grid(images)
         num_images, width, rows, columns = grid.shape
-        patches = self._standardise(grid.permute(0, 2, 3, 1).reshape(-1, width))  # (B * P, D)
+        patches = self._standardize(grid.permute(0, 2, 3, 1).reshape(-1, width))  # (B * P, D)
         nearest = (self.bank.square().sum(1) - 2.0 * patches @ self.bank.T).amin(1)
         gap = (patches.square().sum(1) + nearest).clamp(min=1e-6).sqrt()
         gap = gap.view(num_images, 1, rows, columns)
         worst = max(1, round(self.top_share * rows * columns))
-        neighbours = F.avg_pool2d(gap.new_ones(1, 1, rows, columns), 3, stride=1, padding=1)  # n / 9
-        score = (gap * neighbours.sqrt()).flatten(1).topk(worst).values.mean(1)
+        neighbors = F.avg_pool2d(gap.new_ones(1, 1, rows, columns), 3, stride=1, padding=1)  # n / 9
+        score = (gap * neighbors.sqrt()).flatten(1).topk(worst).values.mean(1)
         smooth = self._smooth(gap)
         anomaly_map = F.interpolate(smooth, size=images.shape[-2:], mode="bilinear", align_corners=False)
         return DetectorOutput(anomaly_map=anomaly_map, score=score)
@@ -134,7 +134,7 @@ class PatchCore(nn.Module):
             return F.avg_pool2d(features, ratio, ceil_mode=True, count_include_pad=False)
         return F.interpolate(features, size=size, mode="bilinear", align_corners=False)
 
-    def _standardise(self, patches: Tensor) -> Tensor:
+    def _standardize(self, patches: Tensor) -> Tensor:
         return (patches - self.feature_mean) / self.feature_std
 
     def _smooth(self, gap: Tensor) -> Tensor:
