@@ -73,7 +73,7 @@ class StreamingCoreset:
         small = self._kept_small
         gap = distance_to_nearest(small, small[:1])
         order, gap = greedy_cover(small, gap, size - 1, 0.0)
-        order = torch.cat([torch.zeros_like(order[:1]), order])
+        order = torch.cat([order.new_zeros(1), order])
         self.radius = max(self.radius, float(gap.max()))
         self._kept, self._kept_small = self._kept[order], small[order]
 
