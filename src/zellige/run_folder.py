@@ -4,7 +4,6 @@ import fcntl
 import json
 import os
 import re
-import resource
 import shutil
 import subprocess
 from collections.abc import Iterator, Mapping
@@ -111,5 +110,9 @@ def git_commit() -> str | None:
 
 
 def peak_memory_mb() -> float:
-    """Largest resident memory of this process so far, MB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    """Largest resident memory of this process so far, MB.
+
+    Not from getrusage: there a program begins with the memory of the one that started it.
+    """
+    status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
+    return int(status.split("VmHWM:")[1].split()[0]) / 1024
