@@ -4,9 +4,11 @@ import errno
 import logging
 import os
 import re
+import signal
 import sys
 from collections.abc import Callable
 from functools import wraps
+from types import FrameType
 
 import hydra
 from hydra.errors import HydraException, OverrideParseException
@@ -32,6 +34,13 @@ def run(task: Callable[[DictConfig], None], config_name: str) -> None:
         sys.argv[1:] = [quote_path(argument) for argument in sys.argv[1:]]
     register_schemas()
     failures: list[Exception] = []
+    interrupts: list[int] = []
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        interrupts.append(number)  # remembered: a library may turn the exception into one of its own
+        signal.default_int_handler(number, frame)
+
+    signal.signal(signal.SIGINT, interrupt)
 
     @wraps(task)
     def kept_quiet(config: DictConfig) -> None:
@@ -43,6 +52,8 @@ def run(task: Callable[[DictConfig], None], config_name: str) -> None:
     program = hydra.main(version_base="1.3", config_path=str(PROJECT / "configs"), config_name=config_name)(kept_quiet)
     try:
         program()
+        if failures and interrupts:
+            raise KeyboardInterrupt
         if failures:
             raise failures[0]
     except KeyboardInterrupt:
