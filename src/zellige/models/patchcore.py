@@ -5,7 +5,7 @@ arXiv:2106.08265. Deviations: features are standardized per channel; the coreset
 (see coreset.py); an image's score is the mean of its worst patches, not the re-weighted single worst one; the mean over
 a patch's neighbors leaves out what lies beyond the border, where the paper's code counts zeros. Fewer neighbors make
 a noisier mean, so in the score (not in the map) a border patch weighs sqrt(n / 9) for its n neighbors: without that
-the border's noise decides the score of good images (on magnetic tile, image AUROC 0.80 instead of 0.84).
+the border's noise decides the score of good images.
 
 Shapes: B images, C channels, H x W px, grid h x w = P patches, D features per patch, M vectors in the bank.
 """
