@@ -8,6 +8,7 @@ from typing import cast
 from omegaconf import DictConfig, OmegaConf
 
 from zellige.config import RunConfig, make_fabric
+from zellige.core.errors import InputError
 from zellige.data.dataset import TileDataset
 from zellige.finished_run import open_run
 from zellige.program import run
@@ -28,7 +29,17 @@ def main(composed: DictConfig) -> None:
     with tempfile.TemporaryDirectory(prefix="zellige-") as folder:
         on_test = predict(done.detector, dataset, "test", fabric=fabric, out_dir=Path(folder), batch_size=batch_size)
         done.check_scores(on_test)
-        report = write_release(done.detector, done.calibration, done.report, on_test, optics, done.config, out)
+        fresh = out.with_name(f".{out.name}.new")
+        try:
+            report = write_release(done.detector, done.calibration, done.report, on_test, optics, done.config, fresh)
+            if settings.out is None and report["run"]["bundle"] != done.report["run"]["bundle"]:
+                raise InputError(
+                    f"run {done.folder}: expected bundle {done.report['run']['bundle'][:12]} as trained, this "
+                    f"version of zellige makes {report['run']['bundle'][:12]}; name another file with out=FILE to have both"
+                )
+            fresh.replace(out)
+        finally:
+            fresh.unlink(missing_ok=True)
     log.info("%s\n  bundle id %s\n  parity: %s", out, report["run"]["bundle"], report["run"]["parity"])
 
 

@@ -1,15 +1,22 @@
 """Every YAML composes and becomes objects; every mistake in a setting is one line, exit code 2, and costs nothing."""
 
+import inspect
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hydra import compose, initialize_config_dir
-from omegaconf import OmegaConf
+from omegaconf import MISSING, OmegaConf
 from torch import nn
 
 from tests.conftest import PROJECT, Programs, make_image_set
 from zellige.config import (
+    CalibrationConfig,
+    FractionsConfig,
+    GeometryConfig,
+    PatchCoreConfig,
+    WebConfig,
     build,
     make_fabric,
     register_schemas,
@@ -18,11 +25,13 @@ from zellige.config import (
     to_target,
 )
 from zellige.core.errors import ConfigError
-from zellige.core.types import PixelSize
+from zellige.core.types import Geometry, PixelSize
 from zellige.data.augment import Augment
 from zellige.data.splits import Fractions
 from zellige.data.synthetic import SyntheticWeb
+from zellige.evaluation.calibrate import Target
 from zellige.models.detector import OnePassDetector
+from zellige.models.patchcore import PatchCore
 
 CONFIGS = PROJECT / "configs"
 PROGRAMS = sorted(path.stem for path in CONFIGS.glob("*.yaml"))
@@ -38,6 +47,27 @@ def composed(name: str, *overrides: str) -> Any:
 def test_the_options_are_found() -> None:
     assert PROGRAMS == ["export_run", "prepare_data", "train"]
     assert {"data/folder", "experiment/demo", "geometry/tiles", "model/patchcore"} <= set(OPTIONS)
+
+
+@pytest.mark.parametrize(
+    ("schema", "built"),
+    [
+        (FractionsConfig, Fractions),
+        (WebConfig, SyntheticWeb),
+        (PatchCoreConfig, PatchCore),
+        (GeometryConfig, Geometry),
+        (CalibrationConfig, Target),
+    ],
+)
+def test_a_schema_has_the_defaults_of_what_it_builds(schema: type, built: type) -> None:
+    parameters = inspect.signature(built).parameters
+    shared = [f for f in fields(schema) if f.name in parameters and f.default is not MISSING]
+    assert shared
+    for f in shared:
+        default = parameters[f.name].default
+        if default is not inspect.Parameter.empty and isinstance(default, int | float | str | tuple | None):
+            ours = f.default_factory() if callable(f.default_factory) else f.default
+            assert (tuple(ours) if isinstance(ours, list) else ours) == default, f.name
 
 
 @pytest.mark.parametrize("option", OPTIONS)

@@ -52,6 +52,16 @@ def test_gray_stored_as_rgb_comes_back_as_gray(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read_pixels(put(tmp_path, encoded(np.dstack([GRAY] * 3), "png"))), GRAY)
 
 
+@pytest.mark.parametrize("settings", [{}, {"big_tiff": True}])
+def test_a_tiff_of_two_pages_is_refused(tmp_path: Path, settings: dict[str, bool]) -> None:
+    out = io.BytesIO()
+    page = Image.fromarray(GRAY)
+    page.save(out, "tiff", save_all=True, append_images=[page], **settings)
+    with pytest.raises(InputError, match="several pages"):
+        read_pixels(put(tmp_path, out.getvalue(), "a.tif"))
+    assert np.array_equal(read_pixels(put(tmp_path, encoded(GRAY, "tiff", **settings), "b.tif")), GRAY)
+
+
 @pytest.mark.parametrize("settings", [{}, {"progressive": True}, {"restart_marker_rows": 1}, {"quality": 100}])
 def test_jpeg_is_complete_with_bytes_after_its_end(tmp_path: Path, settings: dict[str, object]) -> None:
     path = put(tmp_path, encoded(GRAY, "jpeg", **settings) + b"\0" * 64 + b"\xff\xda tail")

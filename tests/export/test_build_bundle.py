@@ -1,14 +1,16 @@
+import dataclasses
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.export.conftest import IDENTITY, Judged
 from zellige.core.bundle import read_bundle
 from zellige.core.errors import InputError
 from zellige.core.image_files import read_pixels
-from zellige.core.types import Decision, PixelSize, Sample
-from zellige.export.build_bundle import common_pixel_size
+from zellige.core.types import Decision, Frame, PixelSize, Sample
+from zellige.export.build_bundle import common_pixel_size, window_around_peak
 from zellige.models.backbones import SOURCES
 from zellige.station.runtime import Runtime, inspect, replay_golden
 
@@ -53,6 +55,25 @@ def test_the_same_detector_gives_the_same_bytes(judged: Judged, bundle_path: Pat
     bundle, _ = judged.export(tmp_path / "again.zellige")
     assert (tmp_path / "again.zellige").read_bytes() == bundle_path.read_bytes()
     assert bundle.id == read_bundle(bundle_path).id
+
+
+def test_a_golden_frame_of_a_huge_image_is_a_window_around_the_worst_place() -> None:
+    pixels = np.arange(60 * 90, dtype=np.uint32).astype(np.uint8).reshape(60, 90)
+    anomaly_map = np.zeros((60, 90), np.float32)
+    anomaly_map[55, 3] = 1
+    frame = Frame(pixels=pixels, pixel_size=None, source_id="web")
+    window = window_around_peak(frame, anomaly_map, most_px=900)
+    assert np.array_equal(window.pixels, pixels[30:60, :30])
+    strip = window_around_peak(dataclasses.replace(frame, pixels=pixels[:10]), anomaly_map[:10], most_px=300)
+    assert strip.size == (10, 30)
+
+
+def test_huge_images_replay_as_windows(judged: Judged, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    height, width = read_pixels(judged.test.samples[0].image_path).shape[:2]
+    monkeypatch.setattr("zellige.export.build_bundle.MAX_GOLDEN_PX", height * width - 1)
+    bundle, _ = judged.export(tmp_path / "windows.zellige")
+    assert all(frame.size[0] * frame.size[1] < height * width for _, frame in bundle.golden_frames())
+    replay_golden(Runtime(bundle))
 
 
 def sample(name: str, pixel_size: PixelSize | None) -> Sample:

@@ -1,5 +1,6 @@
 """scripts/export.py on a finished run: the bytes of training again, or one line."""
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -68,6 +69,12 @@ def checkpoint_of_another_run(run: Path) -> None:
     save_file(tensors, run / "detector.safetensors")
 
 
+def trained_with_another_version(run: Path) -> None:
+    report = json.loads((run / "report.json").read_text())
+    report["run"]["bundle"] = "0" * 64
+    (run / "report.json").write_text(json.dumps(report))
+
+
 def data_moved(run: Path) -> None:
     config = (run / "config.yaml").read_text().splitlines()
     config = [f"  root: {run}/gone" if line.startswith("  root:") else line for line in config]
@@ -94,6 +101,7 @@ def data_changed(run: Path) -> None:
         (no_checkpoint, "detector.safetensors: not found; is this a finished run folder?"),
         (damaged_checkpoint, "detector.safetensors: damaged or of another detector"),
         (checkpoint_of_another_run, "expected the scores of its report, got others"),
+        (trained_with_another_version, "expected bundle 000000000000 as trained"),
         (data_moved, "/gone: expected a folder of images, it does not exist"),
         (data_changed, "images, labels or splits have changed"),
     ],

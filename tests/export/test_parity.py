@@ -48,7 +48,6 @@ def verify(judged: Judged, runtime: Runtime, *, predictions: PredictionSet | Non
 def test_the_exported_graph_agrees(judged: Judged, bundle: ModelBundle) -> None:
     parity = verify(judged, Runtime(bundle))
     assert parity.num_images == len(judged.test) == 12
-    assert parity.num_other_verdicts == 0
     assert 0 <= parity.max_relative_score_difference < 1e-4
     assert 0 <= parity.max_relative_map_difference < 1e-4
 

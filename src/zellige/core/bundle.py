@@ -33,7 +33,7 @@ REPORT = "report.json"
 _MAX_MEMBERS = 1024
 _MAX_BYTES = {".json": 16 << 20, ".png": 64 << 20, ".onnx": 1 << 30}
 """Largest size of a member by suffix, bytes; a member of another suffix is refused."""
-_MAX_GOLDEN_PX = 1 << 25
+MAX_GOLDEN_PX = 1 << 25
 _NAME = re.compile(r"(?:[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}/){0,4}[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 
@@ -220,9 +220,9 @@ def _check_golden_size(png: bytes, name: str, where: str) -> None:
     if png[:8] != b"\x89PNG\r\n\x1a\n" or png[12:16] != b"IHDR" or len(png) < 24:
         raise BundleError(f"bundle {where}: golden frame {name!r}: expected a PNG image")
     width, height = struct.unpack(">II", png[16:24])
-    if not 0 < width * height <= _MAX_GOLDEN_PX:
+    if not 0 < width * height <= MAX_GOLDEN_PX:
         raise BundleError(
-            f"bundle {where}: golden frame {name!r}: expected at most {_MAX_GOLDEN_PX} px, got {height} x {width}"
+            f"bundle {where}: golden frame {name!r}: expected at most {MAX_GOLDEN_PX} px, got {height} x {width}"
         )
 
 

@@ -6,6 +6,7 @@ decoder complains; a changed byte inside an otherwise complete JPEG, BMP, TIFF o
 """
 
 import re
+import struct
 from pathlib import Path
 
 import cv2
@@ -24,6 +25,7 @@ OpenCV's own limit, for the formats whose header is not read here, is set to the
 
 Mask = NDArray[np.bool_]
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_TIFF_SIGNATURES = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
 _JPEG_START = b"\xff\xd8\xff"
 _JPEG_MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]", re.DOTALL)
 _JPEG_FRAME_HEADERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
@@ -95,11 +97,30 @@ def _check_header(data: bytes, where: str) -> None:
     elif data.startswith(_JPEG_START):
         pixels, is_complete = _walk_jpeg(data)
     else:
+        if data.startswith(_TIFF_SIGNATURES) and _has_second_tiff_page(data):
+            raise InputError(f"{where}: expected one picture, got a TIFF of several pages; split it")
         return
     if pixels > MAX_PIXELS:
         raise _too_large(where)
     if not is_complete:
         raise InputError(f"{where}: truncated, expected an end marker, the data stops after {len(data)} bytes")
+
+
+def _has_second_tiff_page(data: bytes) -> bool:
+    """Whether a second image directory follows the first; false where the file is cut off, the decoder says that.
+
+    Source: TIFF 6.0, section 2 (image file header, image file directory), and the BigTIFF layout of 8-byte offsets.
+    """
+    order = "<" if data.startswith(b"II") else ">"
+    is_big = data[2:4] in (b"+\x00", b"\x00+")
+    count, entry, offset, first = ("Q", 20, "Q", 8) if is_big else ("H", 12, "I", 4)
+    try:
+        (at,) = struct.unpack_from(order + offset, data, first)
+        (num_entries,) = struct.unpack_from(order + count, data, at)
+        (following,) = struct.unpack_from(order + offset, data, at + struct.calcsize(count) + num_entries * entry)
+    except struct.error:
+        return False
+    return bool(following)
 
 
 def _walk_png(data: bytes) -> tuple[int, bool]:

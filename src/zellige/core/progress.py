@@ -1,17 +1,29 @@
 """A progress bar on long work: shown on a terminal, silent elsewhere."""
 
+import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+_SHOWN_AFTER_S = 1.0
 
 
 @contextmanager
 def progress(title: str, total: int) -> Iterator[Callable[[], None]]:
-    """Show a bar on standard error and give a function that advances it by one."""
-    console = Console(stderr=True)
+    """Show a bar on standard error once the work has taken a second, and give a function that advances it by one."""
+    if not sys.stderr.isatty():
+        yield lambda: None
+        return
+    # Only here: a station without a terminal does not load it.
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
-        task = bar.add_task(title, total=total)
-        yield lambda: bar.advance(task)
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(title, total=total, visible=False)
+        start = time.monotonic()
+
+        def advance() -> None:
+            bar.update(task, advance=1, visible=time.monotonic() - start > _SHOWN_AFTER_S)
+
+        yield advance

@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from rich.console import Console
-from rich.progress import Progress
 
 from zellige.core.errors import InputError
 from zellige.core.image_files import decode_pixels, read_bytes, read_mask
+from zellige.core.progress import progress
 from zellige.core.types import Pixels
 from zellige.data.duplicates import Thumbnail, thumbnail_of
 from zellige.data.formats import Row
@@ -61,13 +60,12 @@ def scan(
             return Unusable(row=row, reason=str(error))
 
     results = []
-    with Progress(console=Console(stderr=True), transient=True, disable=not Console(stderr=True).is_terminal) as bar:
-        task = bar.add_task("reading images", total=len(rows))
+    with progress("reading images", len(rows)) as advance:
         pool = ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1))
         try:
             for result in pool.map(read, rows):
                 results.append(result)
-                bar.advance(task)
+                advance()
         finally:
             pool.shutdown(cancel_futures=True)
     return results

@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,17 +12,18 @@ import numpy as np
 from torch import nn
 
 import zellige
-from zellige.core.bundle import ModelBundle, encode_golden, read_bundle, write_bundle
+from zellige.core.bundle import MAX_GOLDEN_PX, ModelBundle, encode_golden, read_bundle, write_bundle
 from zellige.core.decision import decide
 from zellige.core.errors import InputError
 from zellige.core.image_files import read_frame
 from zellige.core.manifest import build_manifest
-from zellige.core.types import Calibration, Color, Decision, Geometry, PixelSize, Prediction, Sample
+from zellige.core.types import AnomalyMap, Calibration, Color, Decision, Frame, Geometry, PixelSize, Prediction, Sample
 from zellige.evaluation.predictions import PredictionSet
 from zellige.export.onnx import to_onnx
 from zellige.export.parity import Parity, verify_parity
 from zellige.models.backbones import SOURCES
 from zellige.station.runtime import Runtime, replay_golden
+from zellige.training.predict import predict_frame
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,7 +82,7 @@ def export_bundle(
         BundleError: torch and ONNX Runtime disagree, or the bundle cannot be written.
     """
     onnx = to_onnx(detector, geometry=optics.geometry, color=optics.color)
-    golden, members = _golden_frames(predictions, calibration, optics.color, num_golden)
+    golden, members = _golden_frames(detector, predictions, calibration, optics, num_golden)
     members |= {"model.onnx": onnx, "report.json": json.dumps(report, indent=2, sort_keys=True).encode()}
     fields = _manifest_fields(detector, calibration, report, optics, identity)
     fields |= {"golden": golden, "score_tolerance": score_tolerance}
@@ -122,17 +124,33 @@ def _manifest_fields(
 
 
 def _golden_frames(
-    predictions: PredictionSet, calibration: Calibration, color: Color, count: int
+    detector: nn.Module, predictions: PredictionSet, calibration: Calibration, optics: Optics, count: int
 ) -> tuple[list[dict[str, Any]], dict[str, bytes]]:
     """Choose typical accepted and rejected images; what torch says of them is what the station must say."""
     chosen = _typical(predictions, calibration, count)
     entries, members = [], {}
     for index, (prediction, decision) in enumerate(chosen):
         name = f"golden/{index:02d}.png"
-        sample = prediction.sample
-        members[name] = encode_golden(read_frame(sample.image_path, color=color).pixels)
-        entries.append({"member": name, "decision": decision, "score": prediction.score, "source_kind": sample.kind})
+        sample, score = prediction.sample, prediction.score
+        frame = read_frame(sample.image_path, color=optics.color, pixel_size=sample.pixel_size)
+        if frame.size[0] * frame.size[1] > MAX_GOLDEN_PX:
+            frame = window_around_peak(frame, prediction.anomaly_map, most_px=MAX_GOLDEN_PX)
+            score, anomaly_map = predict_frame(detector, frame, optics.geometry)
+            decision, _, _ = decide(score, anomaly_map, calibration, pixel_size=frame.pixel_size)
+        members[name] = encode_golden(frame.pixels)
+        entries.append({"member": name, "decision": decision, "score": score, "source_kind": sample.kind})
     return entries, members
+
+
+def window_around_peak(frame: Frame, anomaly_map: AnomalyMap, *, most_px: int) -> Frame:
+    """Cut at most `most_px` px out of a frame, about as high as wide, around the highest place of its map."""
+    height, width = frame.size
+    cols = min(width, max(math.isqrt(most_px), most_px // height))
+    rows = min(height, most_px // cols)
+    y, x = np.unravel_index(int(anomaly_map.argmax()), anomaly_map.shape)
+    top = min(max(0, int(y) - rows // 2), height - rows)
+    left = min(max(0, int(x) - cols // 2), width - cols)
+    return dataclasses.replace(frame, pixels=frame.pixels[top : top + rows, left : left + cols])
 
 
 def _typical(predictions: PredictionSet, calibration: Calibration, count: int) -> list[tuple[Prediction, Decision]]:

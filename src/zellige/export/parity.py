@@ -15,13 +15,12 @@ from zellige.station.runtime import Runtime
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parity:
-    """Agreement of torch and ONNX Runtime on the images of one split."""
+    """Agreement of torch and ONNX Runtime on the images of one split: the same verdict on every one."""
 
     num_images: int
     max_relative_score_difference: float
     max_relative_map_difference: float
     """Largest difference of a map's pixel, relative to that map's maximum."""
-    num_other_verdicts: int
 
 
 def verify_parity(
@@ -65,5 +64,4 @@ def verify_parity(
         num_images=len(predictions),
         max_relative_score_difference=worst_score,
         max_relative_map_difference=worst_map,
-        num_other_verdicts=0,
     )

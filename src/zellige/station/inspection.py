@@ -5,8 +5,7 @@ import os
 import re
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -17,6 +16,7 @@ import numpy as np
 from zellige.core.bundle import read_bundle
 from zellige.core.errors import InputError, StationError
 from zellige.core.image_files import IMAGE_SUFFIXES, read_frame
+from zellige.core.progress import progress
 from zellige.core.types import AnomalyMap, Decision, Frame, PixelSize, Verdict
 from zellige.station.overlay import draw_overlay
 from zellige.station.records import RECORDS, RecordWriter, to_record
@@ -24,7 +24,6 @@ from zellige.station.runtime import Runtime, inspect_with_map, replay_golden, un
 
 OVERLAYS = "overlays"
 _OVERLAY_NAME = re.compile(r"\d{6,}_.*\.jpg")
-_PROGRESS_AFTER_S = 2.0
 
 
 class Overlays(StrEnum):
@@ -61,7 +60,7 @@ def inspect_images(bundle_path: Path, paths: Sequence[Path], out_dir: Path, opti
     runtime.check_pixel_size(pixel_size, "--pixel-size-mm")
     replay_golden(runtime)
     tally = _Tally()
-    with RecordWriter(out_dir, overwrite=options.overwrite) as writer, _progress(len(images)) as advance:
+    with RecordWriter(out_dir, overwrite=options.overwrite) as writer, progress("inspecting", len(images)) as advance:
         _prepare_overlays(out_dir / OVERLAYS, options)
         for sequence, path in enumerate(images):
             # In a function of its own: nothing of this image is in memory when the next one is read.
@@ -173,23 +172,3 @@ class _Tally:
         if not is_calibrated:
             text += "uncalibrated: sizes are in px\n"
         return text + f"records: {records}\n"
-
-
-@contextmanager
-def _progress(total: int) -> Iterator[Callable[[], None]]:
-    """Show a bar on a terminal once the work has taken 2 s; the yielded function counts one image."""
-    if not sys.stderr.isatty():
-        yield lambda: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("inspecting"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True, auto_refresh=False) as bar:
-        task = bar.add_task("inspecting", total=total, visible=False)
-        start = time.monotonic()
-
-        def advance() -> None:
-            bar.update(task, advance=1, visible=time.monotonic() - start > _PROGRESS_AFTER_S, refresh=True)
-
-        yield advance
