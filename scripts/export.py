@@ -35,7 +35,7 @@ def main(composed: DictConfig) -> None:
             if settings.out is None and report["run"]["bundle"] != done.report["run"]["bundle"]:
                 raise InputError(
                     f"run {done.folder}: expected bundle {done.report['run']['bundle'][:12]} as trained, this "
-                    f"version of zellige makes {report['run']['bundle'][:12]}; name another file with out=FILE to have both"
+                    f"version of zellige makes {report['run']['bundle'][:12]}; give out=FILE to have both"
                 )
             fresh.replace(out)
         finally:
