@@ -65,7 +65,7 @@ def damaged_checkpoint(run: Path) -> None:
 
 def checkpoint_of_another_run(run: Path) -> None:
     tensors = load_file(run / "detector.safetensors")
-    tensors["bank"] = tensors["bank"][:40].contiguous()
+    tensors["banks.0.vectors"] = tensors["banks.0.vectors"][:40].contiguous()
     save_file(tensors, run / "detector.safetensors")
 
 

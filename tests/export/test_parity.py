@@ -101,7 +101,7 @@ def test_a_graph_of_another_detector_is_refused_and_the_old_bundle_survives(
     path.write_bytes(before)
     other = PatchCore(bank_size=128).eval()
     other.load_state_dict(judged.fitted.detector.state_dict())
-    other.bank = judged.fitted.detector.bank[torch.randperm(128)[:20]]
+    other.banks[0].vectors = other.banks[0].vectors[torch.randperm(128)[:20]]
     with pytest.raises(BundleError, match=r"export: torch and ONNX Runtime"):
         judged.export(path, detector=other)
     assert path.read_bytes() == before

@@ -31,8 +31,8 @@ def test_any_size_and_grid(stages: tuple[int, ...], grid_stride: int, size: tupl
     images = textures(2, *size)
     detector = fitted(images, stages=stages, grid_stride=grid_stride)
     with torch.inference_mode():
-        rows, columns = (-(-side // grid_stride) for side in size)
-        assert detector.embed(images).shape[:2] == (2, rows * columns)
+        for features, stage in zip(detector.embed(images), stages, strict=True):
+            assert features.shape[:3] == (2, *(-(-side // max(grid_stride, 2 << stage)) for side in size))
         assert detector(images).anomaly_map.shape == (2, 1, *size)
 
 

@@ -28,7 +28,7 @@ def refusal(detector: PatchCore, path: Path) -> str:
 def test_it_holds_tensors_alone_and_all_of_them(fitted: Fitted, path: Path) -> None:
     with safe_open(path, framework="pt") as stored:
         assert set(stored.keys()) == set(fitted.detector.state_dict())
-        assert torch.equal(stored.get_tensor("bank"), fitted.detector.bank)
+        assert torch.equal(stored.get_tensor("banks.0.vectors"), fitted.detector.banks[0].vectors)
 
 
 def test_missing(path: Path) -> None:
@@ -49,7 +49,7 @@ def test_truncated(path: Path) -> None:
 def test_of_another_detector(path: Path) -> None:
     message = refusal(PatchCore(stages=[3]), path)
     assert "damaged or of another detector" in message
-    assert "feature_mean" in message
+    assert "banks.0.center" in message
 
 
 def test_a_full_disk_leaves_the_old_file(fitted: Fitted, tmp_path: Path) -> None:

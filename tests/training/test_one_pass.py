@@ -29,17 +29,18 @@ def test_the_report_counts_images_and_tiles_and_is_stored(fitted: Fitted) -> Non
 
 
 def test_the_bank_is_filled_to_its_size_and_not_beyond(fitted: Fitted) -> None:
-    assert fitted.detector.bank.shape[0] == 128
-    assert fitted.detector.bank.isfinite().all()
+    for bank in fitted.detector.banks:
+        assert bank.vectors.shape[0] == 128
+        assert bank.vectors.isfinite().all()
 
 
 def test_the_seed_decides_and_no_global_state_does(fitted: Fitted, tmp_path: Path) -> None:
     torch.manual_seed(1234)
     again = refit(fitted, tmp_path, batch_size=8, seed=0)
-    assert torch.equal(again.bank, fitted.detector.bank)
-    assert torch.equal(again.feature_mean, fitted.detector.feature_mean)
+    expected = fitted.detector.state_dict()
+    assert all(torch.equal(value, expected[key]) for key, value in again.state_dict().items())
     other = refit(fitted, tmp_path, batch_size=8, seed=1)
-    assert not torch.equal(other.bank, fitted.detector.bank)
+    assert not torch.equal(other.banks[0].vectors, fitted.detector.banks[0].vectors)
 
 
 def test_nothing_of_a_fit_needs_gradients(fitted: Fitted) -> None:

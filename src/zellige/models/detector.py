@@ -1,6 +1,6 @@
 """What every detector is: uint8 images in, one output type out, whether it is being trained or not.
 
-Shapes: B images, C channels (1 gray, 3 RGB), H x W px, P patches per image, D features per patch.
+Shapes: B images, C channels (1 gray, 3 RGB), H x W px; a grid of h x w patches, D features per patch.
 """
 
 from collections.abc import Iterable
@@ -9,6 +9,9 @@ from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
+
+Features = tuple[Tensor, ...]
+"""Patch features (B, h, w, D) of one scale or several, the finest first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -31,12 +34,12 @@ class Detector(Protocol):
 class OnePassDetector(Detector, Protocol):
     """A detector that learns by looking at every good image once, without a loss."""
 
-    def embed(self, images: Tensor) -> Tensor:
-        """Turn uint8 images (B, C, H, W) into patch features (B, P, D)."""
+    def embed(self, images: Tensor) -> Features:
+        """Turn uint8 images (B, C, H, W) into patch features."""
         ...
 
-    def build(self, features: Iterable[Tensor]) -> None:
-        """Learn from batches of features, each (B, P, D), as `embed` returns them; they are consumed once."""
+    def build(self, features: Iterable[Features]) -> None:
+        """Learn from batches of features as `embed` returns them; they are consumed once."""
         ...
 
 

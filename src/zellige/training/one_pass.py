@@ -13,7 +13,7 @@ from lightning_fabric import Fabric
 from zellige.core.errors import ConfigError
 from zellige.core.progress import progress
 from zellige.data.dataset import TileDataset
-from zellige.models.detector import OnePassDetector
+from zellige.models.detector import Features, OnePassDetector
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +59,7 @@ def fit(
     with torch.inference_mode(), progress("fit", len(train)) as advance:
         batches = train.shuffled_batches(batch_size, seed=seed, advance=advance)
 
-        def features() -> Iterator[torch.Tensor]:
+        def features() -> Iterator[Features]:
             nonlocal embed_seconds, num_tiles
             while True:
                 before = time.perf_counter()
