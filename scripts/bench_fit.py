@@ -68,7 +68,7 @@ def fit_and_backbone_pass(train: Sequence[Sample], out: Path) -> dict[str, float
         started = time.perf_counter()
         with torch.inference_mode():
             for batch in dataset.shuffled_batches(8, seed=0, advance=lambda: None):
-                detector.backbone(batch)
+                detector.embed_patches.backbone(batch)
         passes.append(time.perf_counter() - started)
         fits.append(fit(detector, dataset, dataset, fabric=Fabric(accelerator="cpu"), run_dir=out).fit_seconds)
     return {

@@ -171,7 +171,7 @@ MISTAKES = {
         ["geometry=tiles", "geometry.height=256", "geometry.width=256"],
         "expected images of at least one tile of 256 x 256 px",
     ),
-    "bank": (["model.bank_size=0"], "error: patchcore bank_size: expected 1 to 1000000, got 0"),
+    "bank": (["model.bank_size=0"], "error: bank_size: expected 1 to 1000000, got 0"),
     "backbone": (["model.backbone=vgg"], "backbone: expected one of efficientnet_lite0, got 'vgg'"),
     "trainer's batch": (["trainer.batch_size=0"], "trainer.batch_size: expected at least 1, got 0"),
 }
