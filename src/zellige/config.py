@@ -84,9 +84,9 @@ class PatchCoreConfig:
     name: str = "patchcore"
     _target_: str = "zellige.models.patchcore.PatchCore"
     backbone: str = "efficientnet_lite0"
-    stages: list[int] = field(default_factory=lambda: [1, 2, 3])
+    stages: list[int] = field(default_factory=lambda: [2, 3])
     grid_stride: int = 8
-    bank_size: int = 2048
+    bank_size: int = 4096
     top_share: float = 0.01
     smoothing_patches: float = 1.0
     seed: int = 0

@@ -17,6 +17,7 @@ DATA = {
     "duplicates": {"setting": "group", "exact_pairs": 2, "near_pairs": 7, "straddling_pairs": 1},
     "skipped": [{"path": "a.png", "reason": "0 bytes"}],
 }
+GUARANTEE = "NOT SHOWN: n=20 is too small; what 20 show: <= 0.139; escape_rate <= 0.1"
 
 
 class Page(HTMLParser):
@@ -47,7 +48,7 @@ class Page(HTMLParser):
 
 @pytest.fixture
 def page_of(tmp_path, predictions_of):
-    def build(pieces, **extra):
+    def build(pieces, guarantee=GUARANTEE, **extra):
         rule = Calibration(
             pixel_threshold=0.5,
             reject_score=2.0,
@@ -55,7 +56,7 @@ def page_of(tmp_path, predictions_of):
             min_area_px=None,
             fitted_on="val",
             target="false_reject_rate <= 0.05",
-            guarantee="NOT SHOWN: n=20 is too small; what 20 show: <= 0.139; escape_rate <= 0.1",
+            guarantee=guarantee,
         )
         report = json.loads(json.dumps(evaluate(predictions_of("test", pieces), rule).to_json(), allow_nan=False))
         write_html(report | extra, tmp_path, tmp_path / "report.html")
@@ -107,6 +108,20 @@ def test_calibrated_page_has_no_badge(page_of, piece):
     page = page_of([piece(score=0.1, pixel_size=size), piece(kind="hole", score=3.0, mask=mask, pixel_size=size)])
     assert "uncalibrated" not in page.text
     assert "< 0.5 mm" in page.text
+
+
+@pytest.mark.parametrize(
+    ("guarantee", "color"),
+    [
+        ("false_reject_rate <= 0.05 with probability 0.95, from 90 held-out good images", "note ok"),
+        ("NOT SHOWN: n=20 is too small", "note warn"),
+        ("false_reject_rate <= 0.05, from 90; presumes independent images, VAL has 90 from 6 groups", "note warn"),
+    ],
+)
+def test_only_an_unconditional_guarantee_is_green(page_of, piece, guarantee, color, tmp_path):
+    page_of([piece(score=0.1), piece(kind="hole", score=3.0)], guarantee=guarantee)
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert f'class="{color}"><p><b>What the calibration supports' in page
 
 
 def test_undefined_numbers_say_why(page_of, piece):

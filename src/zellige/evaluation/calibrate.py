@@ -23,6 +23,8 @@ logger = logging.getLogger(__name__)
 
 NOT_SHOWN = "NOT SHOWN"
 """How the guarantee begins when VAL is too small for what was asked."""
+PRESUMES = "presumes independent images"
+"""How the guarantee's last part begins when images of VAL belong together, so that they count for fewer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,7 +147,7 @@ def _guarantee(limits: list[_Limit], target: Target, predictions: PredictionSet,
     presumed = []
     num_groups = len({sample.group_id for sample in predictions.samples})
     if num_groups < len(predictions):
-        presumed = [f"presumes independent images, VAL has {len(predictions)} from {num_groups} groups"]
+        presumed = [f"{PRESUMES}, VAL has {len(predictions)} from {num_groups} groups"]
     return "; ".join(not_shown + shown + presumed)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from zellige.core.errors import InputError
-from zellige.evaluation.calibrate import NOT_SHOWN
+from zellige.evaluation.calibrate import NOT_SHOWN, PRESUMES
 from zellige.evaluation.html_style import CSS
 
 Json = Mapping[str, Any]
@@ -143,7 +143,7 @@ def _card(what: str, number: str, words: str) -> str:
 
 def _guarantee(calibration: Json) -> str:
     claims = str(calibration["guarantee"]).split("; ")
-    is_shown = not calibration["guarantee"].startswith(NOT_SHOWN)
+    is_plain = not calibration["guarantee"].startswith(NOT_SHOWN) and PRESUMES not in calibration["guarantee"]
     lines = "".join(f"<p>{escape(claim)}</p>" for claim in _rejoin(claims))
     rules = [("Asked for", calibration["target"]), ("REJECT above score", f"{calibration['reject_score']:.6g}")]
     if calibration["accept_score"] < calibration["reject_score"]:
@@ -152,7 +152,7 @@ def _guarantee(calibration: Json) -> str:
     for name, unit in (("min_area_mm2", "mm²"), ("min_area_px", "px")):
         if calibration[name] is not None:
             rules.append(("Smallest defect that rejects", f"{calibration[name]:g} {unit}"))
-    note = f'<div class="note {"ok" if is_shown else "warn"}"><p><b>What the calibration supports</b></p>{lines}'
+    note = f'<div class="note {"ok" if is_plain else "warn"}"><p><b>What the calibration supports</b></p>{lines}'
     drift = '<p class="muted">For independent pieces of the same process; it ends when the process drifts.</p></div>'
     return f"<h2>Operating point</h2>{note}{drift}{_key_values(rules)}"
 

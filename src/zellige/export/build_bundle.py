@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from torch import nn
 
 import zellige
@@ -17,13 +18,13 @@ from zellige.core.decision import decide
 from zellige.core.errors import InputError
 from zellige.core.image_files import read_frame
 from zellige.core.manifest import build_manifest
+from zellige.core.tiling import cut, join
 from zellige.core.types import AnomalyMap, Calibration, Color, Decision, Frame, Geometry, PixelSize, Prediction, Sample
 from zellige.evaluation.predictions import PredictionSet
 from zellige.export.onnx import to_onnx
 from zellige.export.parity import Parity, verify_parity
 from zellige.models.backbones import SOURCES
 from zellige.station.runtime import Runtime, replay_golden
-from zellige.training.predict import predict_frame
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,7 +136,7 @@ def _golden_frames(
         frame = read_frame(sample.image_path, color=optics.color, pixel_size=sample.pixel_size)
         if frame.size[0] * frame.size[1] > MAX_GOLDEN_PX:
             frame = window_around_peak(frame, prediction.anomaly_map, most_px=MAX_GOLDEN_PX)
-            score, anomaly_map = predict_frame(detector, frame, optics.geometry)
+            score, anomaly_map = _score(detector, frame, optics.geometry)
             decision, _, _ = decide(score, anomaly_map, calibration, pixel_size=frame.pixel_size)
         members[name] = encode_golden(frame.pixels)
         entries.append({"member": name, "decision": decision, "score": score, "source_kind": sample.kind})
@@ -151,6 +152,16 @@ def window_around_peak(frame: Frame, anomaly_map: AnomalyMap, *, most_px: int) -
     top = min(max(0, int(y) - rows // 2), height - rows)
     left = min(max(0, int(x) - cols // 2), width - cols)
     return dataclasses.replace(frame, pixels=frame.pixels[top : top + rows, left : left + cols])
+
+
+def _score(detector: nn.Module, frame: Frame, geometry: Geometry) -> tuple[float, AnomalyMap]:
+    """Score one frame with torch, a few tiles at a time: its score and its map (H, W)."""
+    tiles = cut(frame, geometry)
+    device = next(detector.buffers()).device
+    with torch.inference_mode():
+        outputs = [detector(batch.to(device)) for batch in torch.split(torch.from_numpy(tiles.pixels), 8)]
+    maps = torch.cat([output.anomaly_map for output in outputs])[:, 0].cpu().numpy()
+    return max(float(output.score.max()) for output in outputs), join(maps, tiles)
 
 
 def _typical(predictions: PredictionSet, calibration: Calibration, count: int) -> list[tuple[Prediction, Decision]]:

@@ -1,8 +1,8 @@
 """From distances on patch grids to an image's score and its anomaly map: the same for every patch-wise detector.
 
-A patch at the border is a mean over fewer neighbors and noisier for it, so one with n of 9 neighbors weighs (n / 9)^(1/2)
-in the score and (n / 9)^(1/4) in the map. Unweighted, the noise of the border decides the score of good images;
-docs/benchmarks.md says on which sets this was compared.
+A patch at the border is a mean over fewer neighbors and noisier for it, so one with n of 9 neighbors weighs
+(n / 9)^(1/2) in the score and (n / 9)^(1/4) in the map. Unweighted, the noise of the border decides the score of good
+images; docs/benchmarks.md says on which sets this was compared.
 
 Shapes: B images, H x W px; per stage a grid h x w of patches.
 """

@@ -10,8 +10,7 @@ from lightning_fabric import Fabric
 from torch import nn
 
 from zellige.core.progress import progress
-from zellige.core.tiling import Tiles, cut, join
-from zellige.core.types import AnomalyMap, Frame, Geometry
+from zellige.core.tiling import Tiles, join
 from zellige.data.dataset import TileDataset
 from zellige.evaluation.predictions import PredictionSet, PredictionWriter
 
@@ -48,32 +47,15 @@ def _score(
     writer: PredictionWriter,
     batch_size: int,
 ) -> None:
-    stacked = np.concatenate([tiles.pixels for _, tiles in waiting])
-    maps, scores = _run(detector, stacked, fabric.device, batch_size)
+    stacked = torch.from_numpy(np.concatenate([tiles.pixels for _, tiles in waiting]))
+    outputs = [detector(batch.to(fabric.device)) for batch in torch.split(stacked, batch_size)]
+    maps = torch.cat([output.anomaly_map for output in outputs])[:, 0].cpu().numpy()
+    scores = torch.cat([output.score for output in outputs]).cpu().numpy()
     start = 0
     for sample_id, tiles in waiting:
         stop = start + len(tiles.pixels)
         writer.write(sample_id, float(scores[start:stop].max()), join(maps[start:stop], tiles))
         start = stop
-
-
-def predict_frame(
-    detector: nn.Module, frame: Frame, geometry: Geometry, *, batch_size: int = 8
-) -> tuple[float, AnomalyMap]:
-    """Score one frame, wherever the detector is: its score and its map (H, W)."""
-    tiles = cut(frame, geometry)
-    with torch.inference_mode():
-        maps, scores = _run(detector, tiles.pixels, next(detector.buffers()).device, batch_size)
-    return float(scores.max()), join(maps, tiles)
-
-
-def _run(
-    detector: nn.Module, pixels: np.ndarray, device: torch.device, batch_size: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Maps (N, h, w) and scores (N,) of tiles (N, C, h, w)."""
-    outputs = [detector(batch.to(device)) for batch in torch.split(torch.from_numpy(pixels), batch_size)]
-    maps = torch.cat([output.anomaly_map for output in outputs])[:, 0].cpu().numpy()
-    return maps, torch.cat([output.score for output in outputs]).cpu().numpy()
 
 
 def milliseconds_per_image(detector: nn.Module, dataset: TileDataset, *, fabric: Fabric, most: int = 20) -> float:
