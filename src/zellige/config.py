@@ -78,17 +78,46 @@ class GeometryConfig:
 
 
 @dataclass
-class PatchCoreConfig:
+class PatchModelConfig:
+    """What every patch-wise detector has; see zellige.models.patch_features and zellige.models.patch_scores."""
+
+    name: str = MISSING
+    _target_: str = MISSING
+    backbone: str = "efficientnet_lite0"
+    stages: list[int] = field(default_factory=lambda: [1, 2, 3])
+    grid_stride: int = 8
+    top_share: float = 0.01
+    smoothing_patches: float = 1.0
+
+
+@dataclass
+class PatchCoreConfig(PatchModelConfig):
     """See zellige.models.patchcore.PatchCore."""
 
     name: str = "patchcore"
     _target_: str = "zellige.models.patchcore.PatchCore"
-    backbone: str = "efficientnet_lite0"
     stages: list[int] = field(default_factory=lambda: [2, 3])
-    grid_stride: int = 8
     bank_size: int = 4096
-    top_share: float = 0.01
-    smoothing_patches: float = 1.0
+    seed: int = 0
+
+
+@dataclass
+class SubspaceConfig(PatchModelConfig):
+    """See zellige.models.subspace.Subspace."""
+
+    name: str = "subspace"
+    _target_: str = "zellige.models.subspace.Subspace"
+    variance: float = 0.99
+
+
+@dataclass
+class PadimConfig(PatchModelConfig):
+    """See zellige.models.padim.Padim."""
+
+    name: str = "padim"
+    _target_: str = "zellige.models.padim.Padim"
+    num_dims: int = 32
+    prior_images: int = 32
     seed: int = 0
 
 
@@ -193,6 +222,8 @@ def register_schemas() -> None:
     store.store(name="run_schema", node=RunConfig)
     store.store(name="prepare_schema", node=PrepareConfig)
     store.store(group="model", name="patchcore_schema", node=PatchCoreConfig)
+    store.store(group="model", name="subspace_schema", node=SubspaceConfig)
+    store.store(group="model", name="padim_schema", node=PadimConfig)
 
 
 def last_part(path: str) -> str:

@@ -15,7 +15,9 @@ from zellige.config import (
     CalibrationConfig,
     FractionsConfig,
     GeometryConfig,
+    PadimConfig,
     PatchCoreConfig,
+    SubspaceConfig,
     WebConfig,
     build,
     make_fabric,
@@ -31,7 +33,9 @@ from zellige.data.splits import Fractions
 from zellige.data.synthetic import SyntheticWeb
 from zellige.evaluation.calibrate import Target
 from zellige.models.detector import OnePassDetector
+from zellige.models.padim import Padim
 from zellige.models.patchcore import PatchCore
+from zellige.models.subspace import Subspace
 
 CONFIGS = PROJECT / "configs"
 PROGRAMS = sorted(path.stem for path in CONFIGS.glob("*.yaml"))
@@ -46,7 +50,7 @@ def composed(name: str, *overrides: str) -> Any:
 
 def test_the_options_are_found() -> None:
     assert PROGRAMS == ["export_run", "prepare_data", "train"]
-    assert {"data/folder", "experiment/demo", "geometry/tiles", "model/patchcore"} <= set(OPTIONS)
+    assert {"data/folder", "experiment/demo", "geometry/tiles", "model/patchcore", "model/subspace"} <= set(OPTIONS)
 
 
 @pytest.mark.parametrize(
@@ -55,6 +59,8 @@ def test_the_options_are_found() -> None:
         (FractionsConfig, Fractions),
         (WebConfig, SyntheticWeb),
         (PatchCoreConfig, PatchCore),
+        (SubspaceConfig, Subspace),
+        (PadimConfig, Padim),
         (GeometryConfig, Geometry),
         (CalibrationConfig, Target),
     ],
@@ -172,6 +178,9 @@ MISTAKES = {
         "expected images of at least one tile of 256 x 256 px",
     ),
     "bank": (["model.bank_size=0"], "error: bank_size: expected 1 to 1000000, got 0"),
+    "explained variance": (["model=subspace", "model.variance=1"], "variance: expected a number in (0, 1), got 1.0"),
+    "dimensions": (["model=padim", "model.num_dims=0"], "num_dims: expected 1 to 256, got 0"),
+    "setting of another model": (["model=subspace", "model.bank_size=8"], "bank_size"),
     "backbone": (["model.backbone=vgg"], "backbone: expected one of efficientnet_lite0, got 'vgg'"),
     "trainer's batch": (["trainer.batch_size=0"], "trainer.batch_size: expected at least 1, got 0"),
 }

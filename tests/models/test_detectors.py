@@ -14,7 +14,9 @@ from zellige.core.errors import InputError
 from zellige.core.types import Color, Geometry, GeometryMode
 from zellige.export.onnx import to_onnx
 from zellige.models.detector import DetectorOutput, OnePassDetector
+from zellige.models.padim import Padim
 from zellige.models.patchcore import PatchCore
+from zellige.models.subspace import Subspace
 from zellige.training.checkpoint import load_checkpoint, save_checkpoint
 
 DETECTORS: dict[str, Callable[[], nn.Module]] = {
@@ -22,6 +24,8 @@ DETECTORS: dict[str, Callable[[], nn.Module]] = {
     "patchcore other stages, unsmoothed": lambda: PatchCore(
         bank_size=32, stages=[1, 3], grid_stride=16, smoothing_patches=0
     ),
+    "subspace": Subspace,
+    "padim": lambda: Padim(num_dims=16),
 }
 TILE = 128
 

@@ -199,6 +199,24 @@ def test_color_images_resized_and_labelled_calibration(programs: Programs, tmp_p
     assert not (tmp_path / "mlruns").exists()
 
 
+@pytest.mark.parametrize("model", ["subspace", "padim"])
+def test_another_model_ends_in_a_bundle_too(
+    programs: Programs, trained_run: TrainedRun, tmp_path: Path, model: str
+) -> None:
+    arguments = train_arguments(tmp_path, "other", "tracking.enabled=false", data=trained_run.data)
+    arguments.remove("model.bank_size=128")
+    ended = programs.run("train.py", *arguments, f"model={model}")
+    assert (ended.code, ended.err) == (0, "")
+    run = tmp_path / "runs" / "other"
+    bundle = read_bundle(run / "other.zellige")
+    assert bundle.manifest.detector.name == model
+    assert bundle.manifest.detector.class_path.startswith(f"zellige.models.{model}.")
+    assert report_of(run)["image_auroc"] > 0.9
+    again = programs.run("export.py", f"run={run}", f"out={tmp_path / 'again.zellige'}")
+    assert again.code == 0, again.err
+    assert (tmp_path / "again.zellige").read_bytes() == (run / "other.zellige").read_bytes()
+
+
 def has(pattern: str) -> Callable[[Path], bool]:
     return lambda root: any(root.glob(pattern))
 
