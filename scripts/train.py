@@ -6,6 +6,7 @@ from typing import Any, cast
 
 from omegaconf import DictConfig, OmegaConf
 
+from zellige.auto_stages import check_stages, settle_stages
 from zellige.config import TrainConfig, build, load_data, make_fabric, to_geometry, to_target
 from zellige.core.errors import ConfigError
 from zellige.data.augment import Augment
@@ -29,6 +30,7 @@ def main(composed: DictConfig) -> None:
     runs_dir, tracking, batch_size = Path(config.runs_dir), config.tracking, config.engine.batch_size
     fabric, target = make_fabric(config.engine, seed=config.seed), to_target(config.calibration)
     geometry = to_geometry(config.geometry)
+    check_stages(config.model)
     check_run_name(runs_dir, name)
     if tracking.enabled:
         check_run_name_free(Path(tracking.store), tracking.experiment, name)
@@ -42,6 +44,7 @@ def main(composed: DictConfig) -> None:
         train = TileDataset(splits.train, geometry=geometry, color=splits.color, augment=augment)
         val, test = (TileDataset(part, geometry=geometry, color=splits.color) for part in (splits.val, splits.test))
 
+        chosen = settle_stages(composed, config, train, fabric=fabric, run_dir=run_dir)
         detector = build(config.model)
         fitted = build(config.trainer)(detector, train, val, fabric=fabric, run_dir=run_dir)
         save_checkpoint(detector, run_dir / "detector.safetensors")
@@ -52,7 +55,12 @@ def main(composed: DictConfig) -> None:
 
         speed = milliseconds_per_image(detector, test, fabric=fabric)
         costs = {"fit_seconds": fitted.fit_seconds, "predict_ms_per_image": speed}
-        identity = {"name": name, "data fingerprint": splits.fingerprint, "git commit": git_commit() or "none"}
+        identity = {
+            "name": name,
+            "data fingerprint": splits.fingerprint,
+            "git commit": git_commit() or "none",
+            **chosen,
+        }
         draft = build_report(identity, evaluation, data_report, costs)
         report = write_release(detector, calibration, draft, on_test, optics, config, run_dir / f"{name}.zellige")
         write_report(run_dir, report, evaluation, on_test)

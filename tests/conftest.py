@@ -15,6 +15,7 @@ import pytest
 PROGRAM_TESTS = (
     "tests/configs/test_configs.py",
     "tests/export/test_export_script.py",
+    "tests/pipeline/test_auto_stages.py",
     "tests/pipeline/test_bad_input.py",
     "tests/pipeline/test_station_install.py",
     "tests/pipeline/test_train.py",

@@ -84,7 +84,7 @@ class PatchModelConfig:
     name: str = MISSING
     _target_: str = MISSING
     backbone: str = "efficientnet_lite0"
-    stages: list[int] = field(default_factory=lambda: [1, 2, 3])
+    stages: Any = field(default_factory=lambda: [1, 2, 3])
     grid_stride: int = 8
     top_share: float = 0.01
     smoothing_patches: float = 1.0
@@ -96,7 +96,7 @@ class PatchCoreConfig(PatchModelConfig):
 
     name: str = "patchcore"
     _target_: str = "zellige.models.patchcore.PatchCore"
-    stages: list[int] = field(default_factory=lambda: [2, 3])
+    stages: Any = field(default_factory=lambda: [2, 3])
     bank_size: int = 4096
     seed: int = 0
 

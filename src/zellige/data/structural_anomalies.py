@@ -119,7 +119,7 @@ def _shaded(
     rng: np.random.Generator,
     base: Floats | None = None,
 ) -> Change:
-    """Lighten or darken `base` (the tile itself where None) by `contrast` spreads of the surroundings, as alpha says."""
+    """Lighten or darken `base` (None is the tile itself) by `contrast` spreads of the surroundings, as alpha says."""
     shift = _log_uniform(rng, *contrast) * _spread(pixels, alpha > 0)
     level = float(pixels[alpha > 0].mean())
     room = {1.0: 255.0 - level, -1.0: level}

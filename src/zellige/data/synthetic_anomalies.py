@@ -201,7 +201,7 @@ def _pasted(pixels: Pixels, patch: Pixels, mask: Mask, rng: np.random.Generator)
 
 def _some_blobs(region: Mask, rng: np.random.Generator) -> Mask:
     """Keep one to three connected parts, none of only a few px where there are larger ones."""
-    count, labels, stats, _ = cv2.connectedComponentsWithStats(region.astype(np.uint8), connectivity=8)
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(region.astype(np.uint8), connectivity=8)
     areas = stats[1:, cv2.CC_STAT_AREA]
     usable = 1 + np.flatnonzero(areas >= min(_LEAST_BLOB_PX, int(areas.max())))
     kept = rng.choice(usable, size=min(len(usable), int(rng.integers(1, _MOST_BLOBS + 1))), replace=False)

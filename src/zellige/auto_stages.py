@@ -1,0 +1,53 @@
+"""The setting `model.stages`: a list of backbone stages, or `auto` for a choice from the training images."""
+
+from pathlib import Path
+from typing import Any
+
+from lightning_fabric import Fabric
+from omegaconf import DictConfig, OmegaConf
+
+from zellige.config import TrainConfig
+from zellige.core.errors import ConfigError
+from zellige.data.dataset import TileDataset
+from zellige.run_folder import write_json
+from zellige.training.choose_stages import ALL_STAGES, choose_stages
+
+AUTO = "auto"
+
+
+def check_stages(model: Any) -> None:
+    """Refuse a `stages` setting that is neither a list of stages nor `auto`; a model without one is fine.
+
+    Raises:
+        ConfigError: anything else.
+    """
+    value = getattr(model, "stages", AUTO)
+    is_list = isinstance(value, list) and all(type(stage) is int and stage in ALL_STAGES for stage in value)
+    if value != AUTO and not (is_list and value and value == sorted(set(value))):
+        raise ConfigError(
+            f"model.stages: expected ascending numbers from 0 to {ALL_STAGES[-1]} such as [1,2,3], or {AUTO}, "
+            f"got {value!r}"
+        )
+
+
+def settle_stages(
+    composed: DictConfig, config: TrainConfig, train: TileDataset, *, fabric: Fabric, run_dir: Path
+) -> dict[str, str]:
+    """Where `model.stages` is `auto`, choose and put the list into both configs, config.yaml and stages.json.
+
+    Returns:
+        What the report says of it; empty where the stages were given.
+
+    Raises:
+        InputError: too few training images to choose from.
+    """
+    if getattr(config.model, "stages", None) != AUTO:
+        return {}
+    model = config.model
+    choice = choose_stages(
+        train, backbone=model.backbone, grid_stride=model.grid_stride, fabric=fabric, seed=config.seed
+    )
+    model.stages = composed.model.stages = list(choice.stages)
+    OmegaConf.save(composed, run_dir / "config.yaml", resolve=True)
+    write_json(run_dir / "stages.json", choice.to_json())
+    return {"backbone stages": f"{model.stages}, chosen from good images alone (stages.json)"}

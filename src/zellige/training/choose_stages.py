@@ -1,0 +1,212 @@
+"""Choose the backbone stages of a patch-wise detector from good images alone.
+
+Three quarters of some training images fill a small bank per stage. The rest, good as they are and with synthetic
+anomalies in them, are looked at once with all stages; since a detector adds the stages' distances, every subset of
+stages is then judged without another look. The measuring is always done with PatchCore's distance, a bank of
+512 vectors and its default pooling, whichever detector is trained afterwards.
+
+Shapes: N tiles (N, C, h, w) uint8.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from numpy.typing import NDArray
+from torch import Tensor
+
+from zellige.core.errors import InputError
+from zellige.core.progress import progress
+from zellige.core.types import Pixels
+from zellige.data.dataset import TileDataset
+from zellige.data.synthetic_anomalies import KINDS, Anomaly, make_anomaly
+from zellige.models.backbones import STRIDES
+from zellige.models.patchcore import PatchCore
+from zellige.training.stage_ranking import (
+    Subset,
+    SubsetScore,
+    all_subsets,
+    cheapest_of_the_best,
+    image_ranks,
+    look,
+    overlaps,
+    rank,
+)
+
+log = logging.getLogger(__name__)
+
+ALL_STAGES = tuple(range(len(STRIDES)))
+LEAST_IMAGES = 8
+
+_MOST_IMAGES, _MOST_TILES = 64, 512
+_HELD_OUT = 0.25
+_PER_KIND = 24
+_BANK_SIZE = 512
+_PIXELS_PER_TILE = 128
+
+MakeAnomaly = Callable[[Pixels, Sequence[Pixels], np.random.Generator, str], Anomaly]
+Gaps = list[Tensor]
+"""Distances (N, 1, h, w) per stage, the finest first."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageChoice:
+    """The stages chosen, the table of all subsets (the highest criterion first), and what the choice rests on."""
+
+    stages: Subset
+    table: tuple[SubsetScore, ...]
+    num_fit_images: int
+    num_held_out_images: int
+    num_held_out_tiles: int
+    num_anomalies: int
+    seconds: float
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the choice as strict JSON values."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Planted:
+    """Tiles with one anomaly each, their masks, kinds and the numbers of the images that they come from."""
+
+    tiles: Pixels
+    masks: list[NDArray[np.bool_]]
+    kinds: NDArray[np.str_]
+    sources: NDArray[np.int64]
+
+
+def choose_stages(
+    train: TileDataset,
+    *,
+    backbone: str,
+    grid_stride: int,
+    fabric: Fabric,
+    seed: int = 0,
+    make: MakeAnomaly = make_anomaly,
+) -> StageChoice:
+    """Find the subset of stages that finds synthetic anomalies best, or a cheaper one that is as good within noise.
+
+    Looks at no more than 64 images and 512 tiles, whatever the size of the data set. The same images and seed give the
+    same choice.
+
+    Args:
+        train: good images.
+        backbone: name of the backbone of the detector to be trained.
+        grid_stride: px between its patches at the finest.
+        make: puts an anomaly of a kind into a tile; see `make_anomaly`.
+
+    Raises:
+        InputError: fewer than 8 images, or one that cannot be read.
+        ConfigError: an unknown backbone or stride.
+    """
+    if len(train) < LEAST_IMAGES:
+        raise InputError(
+            f"model.stages=auto: expected at least {LEAST_IMAGES} good training images to choose from, "
+            f"got {len(train)}; name the stages instead, such as model.stages=[1,2,3]"
+        )
+    started = time.perf_counter()
+    rng = np.random.default_rng(seed)
+    few = [int(index) for index in rng.permutation(len(train))[:_MOST_IMAGES]]
+    fit_images, held_out = split_held_out(few, [train.samples[index].group_id for index in few])
+    meter = PatchCore(backbone=backbone, stages=ALL_STAGES, grid_stride=grid_stride, bank_size=_BANK_SIZE, seed=seed)
+    meter.to(fabric.device).eval()
+    with torch.inference_mode(), progress("choose stages", len(few) + len(KINDS) * _PER_KIND) as advance:
+        most = max(1, _MOST_TILES // len(few))
+        meter.build(meter.embed(_on(tiles, fabric)) for tiles in _tiles(train, fit_images, most, rng, advance))
+        drawn = list(_tiles(train, held_out, most, rng, advance))
+        good = np.concatenate(drawn)
+        planted = _plant(good, np.repeat(np.arange(len(drawn)), [len(tiles) for tiles in drawn]), rng, make)
+        table = _judge(meter, _gaps(meter, good, fabric), _gaps(meter, planted.tiles, fabric, advance), planted, rng)
+    choice = StageChoice(
+        stages=cheapest_of_the_best(table).stages,
+        table=tuple(table),
+        num_fit_images=len(fit_images),
+        num_held_out_images=len(held_out),
+        num_held_out_tiles=len(good),
+        num_anomalies=len(planted.tiles),
+        seconds=time.perf_counter() - started,
+    )
+    log.info("stages: %s chosen, highest %s, %.1f s", list(choice.stages), list(table[0].stages), choice.seconds)
+    return choice
+
+
+def split_held_out(images: Sequence[int], groups: Sequence[str]) -> tuple[list[int], list[int]]:
+    """Split images, in the given order, into three quarters to fit and a quarter to hold out, by whole groups.
+
+    Groups are held out until they make up a quarter, those that would make it more than a half left out. Where that
+    gives none, as with a single group, images are held out one by one.
+    """
+    held_groups: list[str] = []
+    held = 0
+    for group in dict.fromkeys(groups):
+        if held < _HELD_OUT * len(images) and held + groups.count(group) <= len(images) / 2:
+            held_groups.append(group)
+            held += groups.count(group)
+    if not held:
+        count = max(1, round(_HELD_OUT * len(images)))
+        return list(images[count:]), list(images[:count])
+    pairs = list(zip(images, groups, strict=True))
+    return [i for i, group in pairs if group not in held_groups], [i for i, group in pairs if group in held_groups]
+
+
+def _tiles(
+    train: TileDataset, images: Sequence[int], most: int, rng: np.random.Generator, advance: Callable[[], None]
+) -> Iterator[Pixels]:
+    """Yield the tiles (n, C, h, w) of one image after the other, `most` of them at random where there are more."""
+    for index in images:
+        tiles = train[index].pixels
+        yield tiles if len(tiles) <= most else tiles[np.sort(rng.choice(len(tiles), most, replace=False))]
+        advance()
+
+
+def _plant(good: Pixels, sources: NDArray[np.int64], rng: np.random.Generator, make: MakeAnomaly) -> _Planted:
+    """Put anomalies into copies of the good tiles, the same number of each kind, the tiles in turn."""
+    pictures = [tile[0] if len(tile) == 1 else np.ascontiguousarray(tile.transpose(1, 2, 0)) for tile in good]
+    rounds = -(-_PER_KIND // len(good))
+    made, kinds, taken = [], [], []
+    for kind in KINDS:
+        for place in np.concatenate([rng.permutation(len(good)) for _ in range(rounds)])[:_PER_KIND]:
+            made.append(make(pictures[place], pictures, rng, kind))
+            kinds.append(kind)
+            taken.append(sources[place])
+    stacked = np.stack([anomaly.pixels for anomaly in made])
+    return _Planted(
+        tiles=stacked[:, None] if stacked.ndim == 3 else np.ascontiguousarray(stacked.transpose(0, 3, 1, 2)),
+        masks=[anomaly.mask for anomaly in made],
+        kinds=np.array(kinds),
+        sources=np.array(taken),
+    )
+
+
+def _on(tiles: Pixels, fabric: Fabric) -> Tensor:
+    return torch.from_numpy(tiles).to(fabric.device)
+
+
+def _gaps(meter: PatchCore, tiles: Pixels, fabric: Fabric, advance: Callable[[], None] = lambda: None) -> Gaps:
+    """Distances of tiles for every stage, one tile at a time: then the progress is even and memory is small."""
+    parts = []
+    for tile in np.split(tiles, len(tiles)):
+        features = meter.embed(_on(tile, fabric))
+        parts.append([bank(stage).cpu() for bank, stage in zip(meter.banks, features, strict=True)])
+        advance()
+    return [torch.cat(stage) for stage in zip(*parts, strict=True)]
+
+
+def _judge(meter: PatchCore, good: Gaps, bad: Gaps, planted: _Planted, rng: np.random.Generator) -> list[SubsetScore]:
+    """Judge every subset of stages on the distances of good and of anomalous tiles."""
+    size = (planted.tiles.shape[2], planted.tiles.shape[3])
+    anywhere = torch.from_numpy(rng.integers(0, size[0] * size[1], (len(good[0]), _PIXELS_PER_TILE)))
+    inside = torch.from_numpy(np.stack([rng.choice(np.flatnonzero(m), _PIXELS_PER_TILE) for m in planted.masks]))
+    pool = meter.pool.cpu()
+    results = []
+    for subset in all_subsets(ALL_STAGES):
+        seen_good = look(pool, [good[stage] for stage in subset], size, anywhere)
+        seen_bad = look(pool, [bad[stage] for stage in subset], size, inside)
+        results.append((subset, image_ranks(seen_good, seen_bad), overlaps(seen_good, seen_bad)))
+    return rank(results, planted.kinds, planted.sources)
