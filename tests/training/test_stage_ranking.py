@@ -11,7 +11,7 @@ from zellige.training.stage_ranking import (
     Looked,
     SubsetScore,
     all_subsets,
-    cheapest_of_the_best,
+    choose,
     image_ranks,
     look,
     overlaps,
@@ -106,15 +106,28 @@ def test_the_standard_error_is_that_of_a_sum_over_sources() -> None:
     assert np.mean(errors) == pytest.approx(np.std(behind), rel=0.15)
 
 
+SURE = row((0, 1), 0.9, 0.0, 0.0), row((3,), 0.85, 0.05, 0.02)
+
+
 @pytest.mark.parametrize(
     ("table", "expected"),
     [
-        ([row((1, 2, 3), 0.9, 0.0, 0.0), row((2,), 0.89, 0.01, 0.02), row((1,), 0.7, 0.2, 0.02)], (2,)),
-        ([row((1, 2, 3), 0.9, 0.0, 0.0), row((2,), 0.85, 0.05, 0.02)], (1, 2, 3)),
-        ([row((4,), 0.9, 0.0, 0.0), row((2,), 0.89, 0.01, 0.02)], (2,)),
-        ([row((1, 3), 0.9, 0.0, 0.0), row((2, 3), 0.89, 0.01, 0.02)], (1, 3)),
+        ([*SURE, row((2,), 0.89, 0.01, 0.02)], (2,)),
+        ([*SURE, row((2,), 0.87, 0.03, 0.02)], (0, 1)),
+        ([row((4,), 0.9, 0.0, 0.0), row((2,), 0.89, 0.01, 0.02), SURE[1]], (2,)),
+        ([row((1, 3), 0.9, 0.0, 0.0), row((2, 3), 0.89, 0.01, 0.02), SURE[1]], (1, 3)),
     ],
     ids=["fewer", "only within noise", "less deep", "higher"],
 )
-def test_the_cheapest_of_the_best(table: list[SubsetScore], expected: tuple[int, ...]) -> None:
-    assert cheapest_of_the_best(table).stages == expected
+def test_the_cheapest_of_the_best_where_the_default_is_beaten(table: list, expected: tuple[int, ...]) -> None:
+    assert choose(table, (3,), num_sources=10) == expected
+
+
+@pytest.mark.parametrize(
+    ("num_sources", "expected"),
+    [(1, (3,)), (2, (3,)), (4, (3,)), (5, (0, 1)), (100, (0, 1))],
+)
+def test_the_default_is_kept_unless_it_is_beaten_for_certain(num_sources: int, expected: tuple[int, ...]) -> None:
+    """The default is 3 standard errors behind; t(0.975) is 12.7 for 2 sources, 3.18 for 4, 2.78 for 5."""
+    table = [row((0, 1), 0.9, 0.0, 0.0), row((3,), 0.84, 0.06, 0.02)]
+    assert choose(table, (3,), num_sources) == expected

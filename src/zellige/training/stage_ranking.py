@@ -16,6 +16,7 @@ from itertools import chain, combinations
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy import stats
 from torch import Tensor
 
 from zellige.models.patch_scores import PatchScores
@@ -39,7 +40,7 @@ class Looked:
 class SubsetScore:
     """How well one subset finds the anomalies; 1 is all, 0.5 (image) and 0.15 (pixels) is by chance.
 
-    `behind` is how much the best subset's criterion is higher, `standard_error` that difference's over source images.
+    `behind` is how much the best subset's criterion is higher, `standard_error` that difference's over the sources.
     """
 
     stages: Subset
@@ -99,7 +100,7 @@ def rank(
     Args:
         results: subset, `image_ranks`, `overlaps`.
         kinds: (N,) kind of each anomaly; every kind weighs the same.
-        sources: (N,) number of the image that each anomaly was put into; the standard error is over these.
+        sources: (N,) number of the group of images that each anomaly was put into; the standard error is over these.
     """
     listed = list(results)
     names, place = np.unique(kinds, return_inverse=True)
@@ -121,13 +122,21 @@ def rank(
     return sorted(table, key=lambda row: (-row.criterion, len(row.stages), row.stages))
 
 
-def cheapest_of_the_best(table: Sequence[SubsetScore]) -> SubsetScore:
-    """Among the subsets that are at most one standard error behind the best, take the one with the fewest stages.
+def choose(table: Sequence[SubsetScore], default: Subset, num_sources: int) -> Subset:
+    """Keep the default unless the best subset beats it for certain; then take the cheapest that is as good as the best.
 
-    Then the one whose deepest stage is least deep (the backbone is run that far), then the higher criterion.
+    Certain: the default is behind by more than the two-sided 95 % interval of the difference (Student's t over the
+    sources; never with a single source). As good: behind by at most one standard error; cheapest: the fewest stages,
+    then the least deep (the backbone is run that far), then the highest criterion.
+
+    What was tried and rejected: taking the best, or the cheapest that is as good, without asking for certainty. On real
+    defects both were worse than the default; docs/guide/training.md has the figures.
     """
+    kept = next(row for row in table if row.stages == default)
+    if num_sources < 2 or kept.behind <= float(stats.t.ppf(0.975, num_sources - 1)) * kept.standard_error:
+        return default
     near = [row for row in table if row.behind <= row.standard_error]
-    return min(near, key=lambda row: (len(row.stages), row.stages[-1], -row.criterion))
+    return min(near, key=lambda row: (len(row.stages), row.stages[-1], -row.criterion)).stages
 
 
 def _standard_error(contributions: Floats, sources: NDArray[np.int64]) -> float:
