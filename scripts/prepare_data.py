@@ -22,7 +22,7 @@ def main(config: DictConfig) -> None:
     out = Path(settings.out)
     out.mkdir(parents=True, exist_ok=True)
     (out / "data_report.json").write_text(json.dumps(report.to_json(), indent=2, ensure_ascii=False), encoding="utf-8")
-    sheet = contact_sheet(splits.train + splits.val + splits.test)
+    sheet = contact_sheet([sample for samples in splits.labelled().values() for sample in samples])
     (out / "contact_sheet.png").write_bytes(cv2.imencode(".png", sheet[..., ::-1])[1].tobytes())
     show(report)
     Console().print(f"written: {out / 'data_report.json'}, {out / 'contact_sheet.png'}", soft_wrap=True)

@@ -46,7 +46,7 @@ def check_ready(config: TrainConfig, splits: Splits, data: DataReport) -> Optics
     return Optics(
         geometry=geometry,
         color=splits.color,
-        pixel_size=common_pixel_size(splits.train + splits.val + splits.test),
+        pixel_size=common_pixel_size([sample for samples in splits.labelled().values() for sample in samples]),
         pixel_size_tolerance=export.pixel_size_tolerance,
     )
 

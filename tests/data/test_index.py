@@ -1,6 +1,7 @@
 import json
 import shutil
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -253,7 +254,15 @@ def test_unknown_settings_and_fractions_are_refused(tmp_path: Path) -> None:
     for settings in ({"layout": "zip"}, {"color": "bgr"}, {"duplicates": "drop"}, {"on_bad": "ignore"}):
         with pytest.raises(ConfigError, match=f"data {next(iter(settings))}: expected one of"):
             load(plain(tmp_path), **settings)
-    for bad in ({"train": 0.5}, {"train": 0.0, "val": 0.8}, {"val_defects": 1.0}, {"val": -0.2, "test": 0.6}):
+    shares: tuple[dict[str, float], ...] = (
+        {"train": 0.5},
+        {"train": 0.0, "val": 0.8},
+        {"val_defects": 1.0},
+        {"val": -0.2, "test": 0.6},
+        {"train_defects": -0.1},
+        {"val_defects": 0.5, "train_defects": 0.5},
+    )
+    for bad in shares:
         with pytest.raises(ConfigError, match="fractions"):
             Fractions(**bad)
 
@@ -292,3 +301,63 @@ def test_cookies_through_a_manifest(tmp_path: Path) -> None:
     assert {name: (c.good, c.defective, c.with_mask) for name, c in report.splits.items()}["test"][1:] == (32, 32)
     assert sum(c.good for c in report.splits.values()) == 31
     assert report.empty_masks == []
+
+
+def test_labelled_defects_for_training_are_apart_from_the_good_ones(tmp_path: Path) -> None:
+    splits, report = load(plain(tmp_path, num_defective=10), fractions=Fractions(val_defects=0.2, train_defects=0.5))
+    defective = [sum(s.is_defective for s in part) for part in (splits.train, splits.val, splits.test)]
+    assert defective == [0, 2, 3]
+    assert len(splits.train_defects) == 5
+    assert all(s.is_defective and s.mask_path is not None for s in splits.train_defects)
+    assert (report.splits["train"].good, report.splits["train"].defective) == (12, 5)
+    assert len(set(ids(splits.train + splits.train_defects + splits.val + splits.test))) == 30
+    assert load(tmp_path)[0].fingerprint != splits.fingerprint
+
+
+def test_without_asking_no_defect_goes_to_train(tmp_path: Path) -> None:
+    assert load(plain(tmp_path))[0].train_defects == ()
+
+
+def test_groups_with_labelled_defects_never_straddle(tmp_path: Path) -> None:
+    lines = ["path,label,group"]
+    for i in range(40):
+        save(tmp_path / f"{i:02}.png", picture(i))
+        lines.append(f"{i:02}.png,{'defective' if i % 8 == 3 else 'good'},roll {i // 4}")
+    (tmp_path / "manifest.csv").write_text("\n".join(lines))
+    for seed in range(5):
+        splits, _ = load(tmp_path, "manifest", seed=seed, fractions=Fractions(train_defects=0.4))
+        parts = [{s.group_id for s in part} for part in splits.labelled().values()]
+        assert sum(map(len, parts)) == len(set.union(*parts)) == 10
+        assert len(splits.train_defects) == 2
+        of_them = {s.group_id for s in splits.train_defects}
+        # the good images of their groups train too
+        assert sum(s.group_id in of_them for s in splits.train) == 6
+
+
+def test_declared_defects_in_train_are_labels_to_learn_from_and_never_go_to_val(tmp_path: Path) -> None:
+    for i in range(4):
+        save(declared(tmp_path) / f"train/cut/{i}.png", picture(2000 + i))
+    for seed in range(4):
+        splits, report = load(tmp_path, fractions=Fractions(train=0.5, val=0.5, test=0.0), seed=seed)
+        assert ids(splits.train_defects) == [f"train/cut/{i}.png" for i in range(4)]
+        assert not any(s.is_defective for s in splits.train + splits.val)
+        assert report.skipped == []
+    assert (
+        "fractions.train_defects is not used" in load(tmp_path, fractions=Fractions(train_defects=0.1))[1].warnings[0]
+    )
+
+
+def test_defects_alone_in_train_are_no_good_images(tmp_path: Path) -> None:
+    save(tmp_path / "train/cut/0.png", picture(1))
+    save(tmp_path / "test/good/0.png", picture(2))
+    with pytest.raises(InputError, match="no good images left to train on"):
+        load(tmp_path)
+
+
+def test_splits_refuse_a_good_sample_among_the_defects_and_a_group_in_two_splits(tmp_path: Path) -> None:
+    splits, _ = load(plain(tmp_path), fractions=Fractions(train_defects=0.5))
+    with pytest.raises(InputError, match="train_defects: expected defective samples only, got 1 good"):
+        replace(splits, train=splits.train[1:], train_defects=splits.train[:1])
+    moved = replace(splits.train_defects[0], group_id=splits.test[0].group_id)
+    with pytest.raises(InputError, match="is in train and in test"):
+        replace(splits, train_defects=(moved,))

@@ -148,19 +148,24 @@ class Sample:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Splits:
-    """Three disjoint sets of samples; `fingerprint` hashes the bytes, labels and split of every sample."""
+    """Three disjoint sets of samples; `fingerprint` hashes the bytes, labels and split of every sample.
+
+    `train` holds good samples only. The labelled defective samples of the training split are in `train_defects`, for
+    detectors that can learn from them; most detectors never see them.
+    """
 
     train: tuple[Sample, ...]
     val: tuple[Sample, ...]
     test: tuple[Sample, ...]
     color: Color
     fingerprint: str
+    train_defects: tuple[Sample, ...] = ()
 
     def __post_init__(self) -> None:
         seen: dict[str, str] = {}
         groups: dict[str, str] = {}
-        for name in ("train", "val", "test"):
-            for sample in getattr(self, name):
+        for name, samples in self.labelled().items():
+            for sample in samples:
                 if sample.id in seen:
                     raise InputError(f"sample {sample.id} is in {seen[sample.id]} and in {name}: expected once")
                 seen[sample.id] = name
@@ -171,6 +176,13 @@ class Splits:
         bad = [s.id for s in self.train if s.is_defective]
         if bad:
             raise InputError(f"train split: expected good samples only, got {len(bad)} defective, first {bad[0]}")
+        good = [s.id for s in self.train_defects if not s.is_defective]
+        if good:
+            raise InputError(f"train_defects: expected defective samples only, got {len(good)} good, first {good[0]}")
+
+    def labelled(self) -> dict[str, tuple[Sample, ...]]:
+        """Return all samples of train (good and defective), val and test."""
+        return {"train": self.train + self.train_defects, "val": self.val, "test": self.test}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,11 +1,13 @@
 """Random changes of training tiles that the line could make too, by albumentations. The only file that imports it."""
 
 import os
+from collections.abc import Sequence
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 
 import albumentations as A
 import numpy as np
+from numpy.typing import NDArray
 
 from zellige.core.errors import ConfigError
 from zellige.core.types import Pixels
@@ -28,6 +30,7 @@ class Augment:
         """
         if policy not in POLICIES:
             raise ConfigError(f"data.augment: expected one of {', '.join(POLICIES)}, got {policy!r}")
+        self.policy, self.seed = policy, seed
         flips = [A.HorizontalFlip(p=0.5), A.VerticalFlip(p=0.5)]
         line = [
             A.RandomBrightnessContrast(brightness_limit=0.05, contrast_limit=0.05, p=0.5),
@@ -44,7 +47,25 @@ class Augment:
         if not self._changes:
             return tiles
         changed = [self._change(np.ascontiguousarray(tile.transpose(1, 2, 0))) for tile in tiles]
-        return np.ascontiguousarray(np.stack(changed).reshape(len(tiles), *_channels_last(tiles)).transpose(0, 3, 1, 2))
+        return _stacked(changed, tiles)
+
+    def with_masks(self, tiles: Pixels, masks: NDArray[np.bool_]) -> tuple[Pixels, NDArray[np.bool_]]:
+        """Change tiles uint8 (N, C, h, w) and move their masks (N, h, w) along."""
+        if not self._changes:
+            return tiles, masks
+        images, moved = [], []
+        for tile, mask in zip(tiles, masks, strict=True):
+            image, drawn = np.ascontiguousarray(tile.transpose(1, 2, 0)), mask.astype(np.uint8)
+            for change in self._changes:
+                both = change(image=image, mask=drawn)
+                image, drawn = both["image"], both["mask"]
+            images.append(image)
+            moved.append(drawn)
+        return _stacked(images, tiles), np.stack(moved).astype(np.bool_)
+
+    def in_epoch(self, epoch: int) -> "Augment":
+        """Return the same policy as it begins in an epoch: what happened in the epochs before does not matter."""
+        return Augment(self.policy, seed=int(np.random.SeedSequence([self.seed, epoch]).generate_state(1)[0]))
 
     def _change(self, image: Pixels) -> Pixels:
         for change in self._changes:
@@ -52,5 +73,7 @@ class Augment:
         return image
 
 
-def _channels_last(tiles: Pixels) -> tuple[int, int, int]:
-    return tiles.shape[2], tiles.shape[3], tiles.shape[1]
+def _stacked(images: Sequence[Pixels], like: Pixels) -> Pixels:
+    """Stack images (h, w) or (h, w, C) into tiles (N, C, h, w)."""
+    count, channels, height, width = like.shape
+    return np.ascontiguousarray(np.stack(images).reshape(count, height, width, channels).transpose(0, 3, 1, 2))

@@ -16,12 +16,28 @@ class TileDataset:
     """The tiles of each sample, by position; nothing is kept in memory."""
 
     def __init__(
-        self, samples: Sequence[Sample], *, geometry: Geometry, color: Color, augment: Augment | None = None
+        self,
+        samples: Sequence[Sample],
+        *,
+        geometry: Geometry,
+        color: Color,
+        augment: Augment | None = None,
+        defects: Sequence[Sample] = (),
     ) -> None:
+        """Say what to read.
+
+        Args:
+            samples: good samples where the tiles are for training.
+            geometry, color: how each image is seen.
+            augment: changes training tiles; None leaves them alone.
+            defects: labelled defective samples for detectors that learn from them (see labelled_dataset.py); they are
+                not among the samples.
+        """
         self.samples = tuple(samples)
+        self.defects = tuple(defects)
         self.geometry = geometry
         self.color = color
-        self._augment = augment
+        self.augment = augment
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -45,7 +61,7 @@ class TileDataset:
         count = 0
         for index in order:
             tiles = self[int(index)].pixels
-            waiting.append(self._augment(tiles) if self._augment else tiles)
+            waiting.append(self.augment(tiles) if self.augment else tiles)
             count += len(tiles)
             advance()
             while count >= batch_size:

@@ -59,8 +59,9 @@ class Listing:
 def read_folder(root: Path, pixel_size: PixelSize | None) -> Listing:
     """List a folder layout.
 
-    With declared splits: train/good, optional val/good and val/KIND, test/good, test/KIND. Without: good/ and any
-    other folders beside it, each a kind. Masks are optional: ground_truth/KIND/STEM_mask.* or STEM.* (or masks/).
+    With declared splits: train/good, optional train/KIND (defects to learn from), val/good and val/KIND, test/good,
+    test/KIND. Without: good/ and any other folders beside it, each a kind. Masks are optional:
+    ground_truth/KIND/STEM_mask.* or STEM.* (or masks/).
 
     Raises:
         InputError: missing or empty folder, or neither of the two forms.
@@ -82,11 +83,7 @@ def read_folder(root: Path, pixel_size: PixelSize | None) -> Listing:
             listing.skipped.append(Skipped(path=path.relative_to(root).as_posix(), reason=f"not under {expected}"))
             continue
         split, kind = (parts[0] if has_splits else None), parts[depth - 1]
-        if split == "train" and kind != GOOD:
-            reason = "defective image in train/, where only good images are used"
-            listing.skipped.append(Skipped(path=path.relative_to(root).as_posix(), reason=reason))
-            continue
-        mask = None if split == "train" else masks.take(kind, Path(*parts[depth:]))
+        mask = None if (split, kind) == ("train", GOOD) else masks.take(kind, Path(*parts[depth:]))
         listing.add(_sample(root, path, kind, mask, pixel_size), mask, split)
     listing.warnings += masks.unused()
     return listing
@@ -259,8 +256,6 @@ def _manifest_row(
     kind = _kind_of(value.get("label", ""), value.get("kind", ""))
     mask = base / value["mask"] if value.get("mask") else None
     size = _pixel_size_of(value["pixel_size"]) if value.get("pixel_size") else pixel_size
-    if split == "train" and kind != GOOD:
-        raise InputError(f"{sample_id} is defective, only good images train")
     sample = Sample(
         id=sample_id,
         image_path=base / sample_id,

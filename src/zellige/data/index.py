@@ -82,7 +82,7 @@ def load_splits(
         seed=seed,
         fingerprint=splits.fingerprint,
         num_listed=len(listing.rows),
-        splits={name: _count(getattr(splits, name)) for name in SPLIT_NAMES},
+        splits={name: _count(samples) for name, samples in splits.labelled().items()},
         height_px=_range([item.metadata.height for item in scanned]),
         width_px=_range([item.metadata.width for item in scanned]),
         skipped=[*listing.skipped, *unusable, *assignment.dropped],
@@ -170,8 +170,14 @@ def _build_splits(scanned: Sequence[Scanned], groups: Sequence[str], assignment:
         mask_path = None if item.is_mask_empty else sample.mask_path
         members[split].append(replace(sample, group_id=group, mask_path=mask_path))
     fingerprint = hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest()
-    train, val, test = (tuple(members[name]) for name in SPLIT_NAMES)
-    return Splits(train=train, val=val, test=test, color=color, fingerprint=fingerprint)
+    return Splits(
+        train=tuple(sample for sample in members["train"] if not sample.is_defective),
+        train_defects=tuple(sample for sample in members["train"] if sample.is_defective),
+        val=tuple(members["val"]),
+        test=tuple(members["test"]),
+        color=color,
+        fingerprint=fingerprint,
+    )
 
 
 def _count(samples: Sequence[Sample]) -> SplitCounts:
@@ -198,8 +204,10 @@ def _warnings(
     if not any(sample.is_defective for sample in splits.test):
         warnings.append("no defective images in test: the escape rate cannot be measured")
     is_declared = any(row.split is not None for row in listing.rows)
-    if is_declared and fractions.val_defects > 0:
-        warnings.append("fractions.val_defects is not used: the layout declares its splits; put defects under val")
+    for split in ("val", "train"):
+        name = f"{split}_defects"
+        if is_declared and getattr(fractions, name) > 0:
+            warnings.append(f"fractions.{name} is not used: the layout declares its splits; put defects under {split}")
     mixed = {sample.group_id for sample in splits.test if sample.is_defective}
     shared = sum(sample.group_id in mixed for sample in splits.test if not sample.is_defective)
     if shared and not is_declared:

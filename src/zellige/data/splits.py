@@ -1,4 +1,7 @@
-"""Deal samples to train, val and test by group. A group never straddles two splits; train holds good samples only."""
+"""Deal samples to train, val and test by group. A group never straddles two splits.
+
+The train split holds good samples; defective ones only where their labels are asked for (`train_defects`).
+"""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -21,14 +24,22 @@ class Fractions:
     val: float = 0.2
     test: float = 0.2
     val_defects: float = 0.0
-    """Share of the defective samples that goes to val, for a calibration on labels; the rest goes to test."""
+    """Share of the defective samples that goes to val, for a calibration on labels."""
+    train_defects: float = 0.0
+    """Share of the defective samples that goes to train, for detectors that learn from labels; the rest is for test."""
 
     def __post_init__(self) -> None:
         shares = (self.train, self.val, self.test)
         if min(shares) < 0 or self.train <= 0 or abs(sum(shares) - 1) > 1e-6:
             raise ConfigError(f"fractions: expected train > 0, val and test >= 0, with sum 1, got {shares}")
-        if not 0 <= self.val_defects < 1:
-            raise ConfigError(f"fractions val_defects: expected 0 to below 1, got {self.val_defects}")
+        for name in ("val_defects", "train_defects"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ConfigError(f"fractions {name}: expected 0 to below 1, got {getattr(self, name)}")
+        if self.val_defects + self.train_defects >= 1:
+            raise ConfigError(
+                "fractions: expected val_defects + train_defects below 1, so that some are left for test, got "
+                f"{self.val_defects} + {self.train_defects}"
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +68,7 @@ def assign(rows: Sequence[Row], groups: Sequence[str], fractions: Fractions, see
         result = _assign_declared(rows, groups, fractions, seed)
     else:
         result = Assignment(splits=_assign_undeclared(rows, groups, fractions, seed), dropped=[])
-    if "train" not in result.splits:
+    if not any(s == "train" and not row.sample.is_defective for s, row in zip(result.splits, rows, strict=True)):
         raise InputError("no good images left to train on: every good group holds defects or is in another split")
     return result
 
@@ -89,9 +100,11 @@ def _assign_declared(rows: Sequence[Row], groups: Sequence[str], fractions: Frac
             reason = f"near-duplicate of {best.sample.id} or of its group in {best.split}, left out of {row.split}"
             dropped.append(Skipped(path=row.sample.id, reason=reason))
     if not any(row.split == "val" for row in rows):
-        sizes = Counter(group for group, split in zip(groups, splits, strict=True) if split == "train")
+        dealt = list(zip(groups, splits, rows, strict=True))
+        with_defect = {group for group, split, row in dealt if split == "train" and row.sample.is_defective}
+        sizes = Counter(group for group, split, _ in dealt if split == "train" and group not in with_defect)
         deal = _deal(sizes, {"train": 1 - fractions.val, "val": fractions.val}, seed)
-        splits = [deal[g] if s == "train" else s for g, s in zip(groups, splits, strict=True)]
+        splits = [deal.get(g, "train") if s == "train" else s for g, s in zip(groups, splits, strict=True)]
     return Assignment(splits=splits, dropped=dropped)
 
 
@@ -104,7 +117,12 @@ def _assign_undeclared(rows: Sequence[Row], groups: Sequence[str], fractions: Fr
     good = Counter(group for group in groups if group not in with_defect)
     defective = Counter(group for group in groups if group in with_defect)
     deal = _deal(good, {"train": fractions.train, "val": fractions.val, "test": fractions.test}, seed)
-    deal |= _deal(defective, {"test": 1 - fractions.val_defects, "val": fractions.val_defects}, seed)
+    shares = {
+        "test": 1 - fractions.val_defects - fractions.train_defects,
+        "val": fractions.val_defects,
+        "train": fractions.train_defects,
+    }
+    deal |= _deal(defective, shares, seed)
     return [deal[group] for group in groups]
 
 
