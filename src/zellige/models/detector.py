@@ -5,7 +5,7 @@ Shapes: B images, C channels (1 gray, 3 RGB), H x W px; a grid of h x w patches,
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -40,6 +40,43 @@ class OnePassDetector(Detector, Protocol):
 
     def build(self, features: Iterable[Features]) -> None:
         """Learn from batches of features as `embed` returns them; they are consumed once."""
+        ...
+
+
+class Targets(NamedTuple):
+    """What is known of B tiles; a named tuple because Fabric moves those between devices.
+
+    `masks` (B, 1, H, W) bool is true on the defect and counts only where `has_mask` (B,) bool; `is_defective` (B,) bool
+    is always known.
+    """
+
+    masks: Tensor
+    is_defective: Tensor
+    has_mask: Tensor
+
+
+class Objective(Protocol):
+    """An `nn.Module` that owns a detector and says how wrong it is: what a fit by gradient makes small."""
+
+    def __call__(self, features: Features, targets: Targets, seed: int) -> Tensor:
+        """Return a scalar loss of features as the detector's `embed` makes them; `seed` decides all that is random."""
+        ...
+
+
+@runtime_checkable
+class GradientDetector(Detector, Protocol):
+    """A detector of which a part is frozen and the rest learns by gradient from `objective`."""
+
+    def embed(self, images: Tensor) -> Features:
+        """Turn uint8 images (B, C, H, W) into features of the frozen part, which are the same in every epoch."""
+        ...
+
+    def measure(self, features: Iterable[Features]) -> None:
+        """Take what is fixed before the first step, such as centers and spreads, from features of the good images."""
+        ...
+
+    def objective(self) -> nn.Module:
+        """Make the `Objective` of this detector."""
         ...
 
 

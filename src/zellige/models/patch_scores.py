@@ -53,7 +53,7 @@ class PatchScores(nn.Module):
             gap if gap.shape[-2:] == finest else F.interpolate(gap, size=finest, mode="bilinear", align_corners=False)
             for gap in gaps
         ]
-        smooth = self._smooth(torch.stack(placed).mean(0) * _border_weights(gaps[0], _MAP_BORDER))
+        smooth = smoothed(torch.stack(placed).mean(0) * _border_weights(gaps[0], _MAP_BORDER), self.blur)
         return DetectorOutput(
             anomaly_map=F.interpolate(smooth, size=list(size), mode="bilinear", align_corners=False), score=score
         )
@@ -62,12 +62,14 @@ class PatchScores(nn.Module):
         worst = max(1, round(self.top_share * gap.shape[-2] * gap.shape[-1]))
         return (gap * _border_weights(gap, _SCORE_BORDER)).flatten(1).topk(worst).values.mean(1)
 
-    def _smooth(self, gap: Tensor) -> Tensor:
-        reach = self.blur.shape[0] // 2
-        if reach == 0:
-            return gap
-        padded = F.pad(gap, (reach, reach, reach, reach), mode="replicate")
-        return F.conv2d(F.conv2d(padded, self.blur.view(1, 1, -1, 1)), self.blur.view(1, 1, 1, -1))
+
+def smoothed(grid: Tensor, kernel: Tensor) -> Tensor:
+    """Blur (B, 1, h, w) along both axes with a kernel (2 r + 1,), repeating the values at the border."""
+    reach = kernel.shape[0] // 2
+    if reach == 0:
+        return grid
+    padded = F.pad(grid, (reach, reach, reach, reach), mode="replicate")
+    return F.conv2d(F.conv2d(padded, kernel.view(1, 1, -1, 1)), kernel.view(1, 1, 1, -1))
 
 
 def gaussian_kernel(sigma: float) -> Tensor:

@@ -43,13 +43,22 @@ def fit(
     `val` is not looked at: a one-pass detector has nothing to stop early.
 
     Raises:
-        ConfigError: a batch size below 1.
+        ConfigError: a batch size below 1, or a detector that does not learn in one pass.
         InputError: no training images, or one that cannot be read.
     """
     if batch_size < 1:
         raise ConfigError(f"trainer.batch_size: expected at least 1, got {batch_size}")
     if seed < 0:
         raise ConfigError(f"trainer.seed: expected 0 or more, got {seed}")
+    if not isinstance(detector, OnePassDetector):
+        name = type(detector).__name__
+        raise ConfigError(
+            f"trainer: {name} does not learn in one pass, expected trainer=gradient, got trainer=one_pass"
+        )
+    if train.defects:
+        log.warning(
+            "%d labelled defective images in train are not used: this model learns from good ones", len(train.defects)
+        )
     assert isinstance(detector, torch.nn.Module)
     detector.to(fabric.device).eval()
     started = time.perf_counter()
