@@ -41,7 +41,9 @@ def main(composed: DictConfig) -> None:
         splits, data_report = load_data(config.data)
         optics = check_ready(config, splits, data_report)
         augment = Augment(config.data.augment, seed=config.seed)
-        train = TileDataset(splits.train, geometry=geometry, color=splits.color, augment=augment)
+        train = TileDataset(
+            splits.train, geometry=geometry, color=splits.color, augment=augment, defects=splits.train_defects
+        )
         val, test = (TileDataset(part, geometry=geometry, color=splits.color) for part in (splits.val, splits.test))
 
         chosen = settle_stages(composed, config, train, fabric=fabric, run_dir=run_dir)

@@ -19,6 +19,7 @@ PROGRAM_TESTS = (
     "tests/pipeline/test_bad_input.py",
     "tests/pipeline/test_station_install.py",
     "tests/pipeline/test_train.py",
+    "tests/pipeline/test_train_gradient.py",
 )
 """They share one program server and one trained run: all of them belong on one worker."""
 

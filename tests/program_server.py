@@ -20,6 +20,7 @@ HEAVY = (
     "torch.onnx._internal.exporter",
     "zellige.finished_run",
     "zellige.release",
+    "zellige.training.gradient",
     "zellige.training.one_pass",
 )
 

@@ -3,7 +3,7 @@
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, cast, get_args
 
 import torch
 from hydra.core.config_store import ConfigStore
@@ -21,6 +21,7 @@ from zellige.evaluation.calibrate import Target
 
 PROJECT = Path(__file__).resolve().parents[2]
 TARGET_PREFIXES = ("zellige.models.", "zellige.training.")
+Precision = Literal["32-true", "bf16-mixed"]
 
 
 @dataclass
@@ -31,6 +32,7 @@ class FractionsConfig:
     val: float = 0.2
     test: float = 0.2
     val_defects: float = 0.0
+    train_defects: float = 0.0
 
 
 @dataclass
@@ -122,12 +124,47 @@ class PadimConfig(PatchModelConfig):
 
 
 @dataclass
-class TrainerConfig:
-    """The fit function."""
+class SuperSimpleNetConfig:
+    """See zellige.models.super_simple_net.SuperSimpleNet."""
 
-    _target_: str = MISSING
+    name: str = "super_simple_net"
+    _target_: str = "zellige.models.super_simple_net.SuperSimpleNet"
+    backbone: str = "efficientnet_lite0"
+    stages: list[int] = field(default_factory=lambda: [2, 3])
+    grid_stride: int = 8
+    hidden: int = 256
+    score_channels: int = 32
+    noise: float = 1.0
+    smoothing_patches: float = 1.0
+    seed: int = 0
+
+
+@dataclass
+class OnePassConfig:
+    """See zellige.training.one_pass.fit."""
+
+    _target_: str = "zellige.training.one_pass.fit"
     _partial_: bool = True
     batch_size: int = 8
+    seed: int = 0
+
+
+@dataclass
+class GradientConfig:
+    """See zellige.training.recipe.Recipe."""
+
+    _target_: str = "zellige.training.gradient.fit"
+    _partial_: bool = True
+    epochs: int = 60
+    batch_size: int = 8
+    accumulate: int = 1
+    learning_rate: float = 1e-3
+    weight_decay: float = 1e-5
+    schedule: str = "cosine"
+    evaluate_every: int = 1
+    patience: int | None = 10
+    defect_share: float = 0.25
+    cache_mb: int = 4096
     seed: int = 0
 
 
@@ -139,6 +176,7 @@ class EngineConfig:
     num_threads: int | None = None
     batch_size: int = 8
     keep_maps: bool = False
+    precision: str = "32-true"
 
 
 @dataclass
@@ -188,7 +226,7 @@ class TrainConfig:
     data: DataConfig = field(default_factory=DataConfig)
     geometry: GeometryConfig = field(default_factory=GeometryConfig)
     model: Any = MISSING
-    trainer: TrainerConfig = field(default_factory=TrainerConfig)
+    trainer: Any = MISSING
     engine: EngineConfig = field(default_factory=EngineConfig)
     calibration: CalibrationConfig = field(default_factory=CalibrationConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
@@ -224,6 +262,9 @@ def register_schemas() -> None:
     store.store(group="model", name="patchcore_schema", node=PatchCoreConfig)
     store.store(group="model", name="subspace_schema", node=SubspaceConfig)
     store.store(group="model", name="padim_schema", node=PadimConfig)
+    store.store(group="model", name="super_simple_net_schema", node=SuperSimpleNetConfig)
+    store.store(group="trainer", name="one_pass_schema", node=OnePassConfig)
+    store.store(group="trainer", name="gradient_schema", node=GradientConfig)
 
 
 def last_part(path: str) -> str:
@@ -261,12 +302,16 @@ def make_fabric(config: EngineConfig, *, seed: int = 0) -> Fabric:
     seed_everything(seed, verbose=False)
     if config.batch_size < 1:
         raise ConfigError(f"engine.batch_size: expected at least 1, got {config.batch_size}")
+    if config.precision not in get_args(Precision):
+        raise ConfigError(
+            f"engine.precision: expected one of {', '.join(get_args(Precision))}, got {config.precision!r}"
+        )
     if config.num_threads is not None:
         if config.num_threads < 1:
             raise ConfigError(f"engine.num_threads: expected at least 1, got {config.num_threads}")
         torch.set_num_threads(config.num_threads)
     try:
-        return Fabric(accelerator=config.accelerator, devices=1)
+        return Fabric(accelerator=config.accelerator, devices=1, precision=cast(Precision, config.precision))
     except (ValueError, RuntimeError) as error:
         raise ConfigError(f"engine.accelerator: {config.accelerator!r} cannot be used: {error}") from None
 

@@ -1,4 +1,7 @@
-"""The folder of one run: made beside its final place, moved there when all is done, gone when anything fails."""
+"""The folder of one run: made beside its final place, moved there when all is done, gone when anything fails.
+
+What a fit can go on from (RESUME_FILE) outlives a process that was killed or failed, for the next run of that name.
+"""
 
 import fcntl
 import json
@@ -13,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from zellige.core.errors import ConfigError
+from zellige.training.resume import RESUME_FILE
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
@@ -39,6 +43,8 @@ def check_run_name(runs_dir: Path, name: str) -> None:
 def run_folder(runs_dir: Path, name: str) -> Iterator[Path]:
     """Give a folder to fill; on success it becomes `runs_dir/name`, on any exception it is removed.
 
+    After an error or a kill, but not after Ctrl-C, a RESUME_FILE in it is left for the next run of that name.
+
     Raises:
         ConfigError: see `check_run_name`; another process is making this run; `runs_dir` cannot be written.
     """
@@ -47,9 +53,13 @@ def run_folder(runs_dir: Path, name: str) -> Iterator[Path]:
     handle = _claim(partial)
     try:
         yield partial
+        (partial / RESUME_FILE).unlink(missing_ok=True)
         partial.rename(runs_dir / name)
     except BaseException as error:
-        shutil.rmtree(partial, ignore_errors=True)
+        if isinstance(error, KeyboardInterrupt) or not (partial / RESUME_FILE).exists():
+            shutil.rmtree(partial, ignore_errors=True)
+        else:
+            _empty(partial)
         if isinstance(error, OSError) and error.filename is None:
             error.filename = str(partial)  # a full disk does not say where
         raise
@@ -60,7 +70,7 @@ def run_folder(runs_dir: Path, name: str) -> Iterator[Path]:
 def _claim(folder: Path) -> int:
     """Make an empty folder that belongs to this process until the returned handle is closed.
 
-    What a killed process left in it is removed; a living process's folder is refused.
+    What a killed process left in it is removed, but for a RESUME_FILE; a living process's folder is refused.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -75,12 +85,17 @@ def _claim(folder: Path) -> int:
     if is_taken:
         os.close(handle)
         raise ConfigError(f"run_name: another process is making {folder}; choose another name")
+    _empty(folder)
+    return handle
+
+
+def _empty(folder: Path) -> None:
+    """Remove all but a RESUME_FILE."""
     for left in folder.iterdir():
         if left.is_dir() and not left.is_symlink():
             shutil.rmtree(left)
-        else:
+        elif left.name != RESUME_FILE:
             left.unlink()
-    return handle
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:

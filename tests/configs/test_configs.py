@@ -15,9 +15,12 @@ from zellige.config import (
     CalibrationConfig,
     FractionsConfig,
     GeometryConfig,
+    GradientConfig,
+    OnePassConfig,
     PadimConfig,
     PatchCoreConfig,
     SubspaceConfig,
+    SuperSimpleNetConfig,
     WebConfig,
     build,
     make_fabric,
@@ -32,10 +35,13 @@ from zellige.data.augment import Augment
 from zellige.data.splits import Fractions
 from zellige.data.synthetic import SyntheticWeb
 from zellige.evaluation.calibrate import Target
-from zellige.models.detector import OnePassDetector
+from zellige.models.detector import GradientDetector, OnePassDetector
 from zellige.models.padim import Padim
 from zellige.models.patchcore import PatchCore
 from zellige.models.subspace import Subspace
+from zellige.models.super_simple_net import SuperSimpleNet
+from zellige.training import gradient, one_pass
+from zellige.training.recipe import Recipe
 
 CONFIGS = PROJECT / "configs"
 PROGRAMS = sorted(path.stem for path in CONFIGS.glob("*.yaml"))
@@ -61,6 +67,9 @@ def test_the_options_are_found() -> None:
         (PatchCoreConfig, PatchCore),
         (SubspaceConfig, Subspace),
         (PadimConfig, Padim),
+        (SuperSimpleNetConfig, SuperSimpleNet),
+        (GradientConfig, Recipe),
+        (OnePassConfig, one_pass.fit),
         (GeometryConfig, Geometry),
         (CalibrationConfig, Target),
     ],
@@ -90,8 +99,9 @@ def test_every_option_composes_and_becomes_objects(option: str) -> None:
     make_fabric(config.engine, seed=config.seed)
     detector = build(config.model)
     assert isinstance(detector, nn.Module)
-    assert isinstance(detector, OnePassDetector)
-    assert callable(build(config.trainer))
+    wanted = {one_pass.fit: OnePassDetector, gradient.fit: GradientDetector}[build(config.trainer).func]
+    if group != "trainer":
+        assert isinstance(detector, wanted)
 
 
 @pytest.mark.parametrize(
@@ -188,6 +198,15 @@ MISTAKES = {
     "setting of another model": (["model=subspace", "model.bank_size=8"], "bank_size"),
     "backbone": (["model.backbone=vgg"], "backbone: expected one of efficientnet_lite0, got 'vgg'"),
     "trainer's batch": (["trainer.batch_size=0"], "trainer.batch_size: expected at least 1, got 0"),
+    "gradient's batch": (["model=super_simple_net", "trainer.batch_size=0"], "trainer.batch_size: expected 1 or more"),
+    "one pass for a net": (
+        ["model=super_simple_net", "trainer=one_pass"],
+        "SuperSimpleNet does not learn in one pass, expected trainer=gradient, got trainer=one_pass",
+    ),
+    "gradient for a bank": (["trainer=gradient"], "PatchCore does not learn by gradient, expected trainer=one_pass"),
+    "setting of the other trainer": (["trainer.epochs=3"], "epochs"),
+    "precision": (["engine.precision=8"], "engine.precision: expected one of 32-true, bf16-mixed, got"),
+    "shares of defects": (["data.fractions.train_defects=1"], "fractions train_defects: expected 0 to below 1"),
 }
 
 
@@ -221,3 +240,15 @@ def test_the_composed_settings_can_be_shown(programs: Programs) -> None:
     ended = programs.run("train.py", "--cfg", "job", "data.root=x")
     assert (ended.code, ended.err) == (0, "")
     assert "_target_: zellige.models.patchcore.PatchCore" in ended.out
+
+
+def test_a_model_chooses_its_trainer_and_the_command_line_wins() -> None:
+    def trainer(*overrides: str) -> Any:
+        return type(composed("train", "data.root=x", *overrides).trainer)
+
+    assert trainer() is OnePassConfig
+    assert trainer("model=super_simple_net") is GradientConfig
+    assert trainer("model=super_simple_net", "trainer=one_pass") is OnePassConfig
+    assert composed("train", "data.root=x", "model=super_simple_net", "seed=7", "trainer.epochs=3").trainer == (
+        GradientConfig(epochs=3, seed=7)
+    )

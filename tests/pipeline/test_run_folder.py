@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from zellige.core.errors import ConfigError
+from zellige.core.errors import ConfigError, InputError
 from zellige.run_folder import check_run_name, new_run_name, run_folder, write_json
+from zellige.training.resume import RESUME_FILE
 
 
 def test_it_appears_whole(tmp_path: Path) -> None:
@@ -68,3 +69,33 @@ def test_json_is_strict_and_whole_or_not_there(tmp_path: Path) -> None:
         write_json(path, {"a": math.nan})
     assert json.loads(path.read_text(encoding="utf-8")) == {"a": [1, None], "b": "ñ"}
     assert list(tmp_path.iterdir()) == [path]
+
+
+def fail_with(error: type[BaseException], folder: Path) -> None:
+    with run_folder(folder, "a") as partial:
+        (partial / RESUME_FILE).write_text("state")
+        (partial / "half").write_text("1")
+        (partial / "predictions").mkdir()
+        raise error
+
+
+def test_the_state_of_a_fit_outlives_an_error_but_not_an_interrupt(tmp_path: Path) -> None:
+    with pytest.raises(InputError):
+        fail_with(InputError, tmp_path)
+    assert [path.name for path in (tmp_path / ".a.partial").iterdir()] == [RESUME_FILE]
+    with run_folder(tmp_path, "a") as partial:
+        assert (partial / RESUME_FILE).read_text() == "state"
+    assert list((tmp_path / "a").iterdir()) == []
+    with pytest.raises(KeyboardInterrupt):
+        fail_with(KeyboardInterrupt, tmp_path / "other")
+    assert list((tmp_path / "other").iterdir()) == []
+
+
+def test_of_a_killed_process_only_the_state_is_left(tmp_path: Path) -> None:
+    left = tmp_path / ".a.partial"
+    (left / "predictions").mkdir(parents=True)
+    for name in (RESUME_FILE, f"{RESUME_FILE}.partial", "config.yaml", "predictions/x.npy"):
+        (left / name).write_text("1")
+    with run_folder(tmp_path, "a") as partial:
+        assert [path.name for path in partial.iterdir()] == [RESUME_FILE]
+    assert list((tmp_path / "a").iterdir()) == []

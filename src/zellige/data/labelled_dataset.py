@@ -62,7 +62,7 @@ class LabelledDataset:
         if masks is None and len(pixels) > 1:
             return None
         known = np.zeros((len(pixels), geometry.height, geometry.width), np.bool_) if masks is None else masks
-        is_defective = np.ones(1, np.bool_) if masks is None else masks.any(axis=(1, 2))
+        is_defective = np.ones(1, np.bool_) if masks is None else np.asarray(masks.any(axis=(1, 2)))
         if augment is not None:
             pixels, known = augment.with_masks(pixels, known)
         return LabelledTiles(pixels=pixels, masks=known, is_defective=is_defective, has_mask=masks is not None)
