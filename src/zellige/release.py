@@ -1,5 +1,6 @@
 """What scripts do around a detector: find early what would stop a run late, write its bundle, log the run."""
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -122,10 +123,17 @@ def log_release(
             metrics=metrics_of(report),
             tags={"calibrated": str(report["calibrated"]).lower(), "guarantee": report["calibration"]["guarantee"]},
             registered_model=tracking.registered_model,
+            curve=_curve_of(run_dir),
         )
     except ConfigError as error:
         return error
     return None
+
+
+def _curve_of(run_dir: Path) -> list[dict[str, float]]:
+    """Losses by epoch of a fit by gradient; nothing where the fit has none."""
+    path = run_dir / "learning_curve.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
 
 
 def _commit_of(run: Mapping[str, str]) -> str | None:

@@ -14,7 +14,7 @@ import re
 import shutil
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,6 +39,7 @@ DATABASE = "mlflow.db"
 REQUIRED_FILES = ("config.yaml", "report.json", "report.html", "data_report.json")
 QUIET = {"mlflow": logging.WARNING, "alembic": logging.WARNING, "mlflow.store.db.utils": logging.CRITICAL}
 MAX_PARAM_CHARACTERS = 500
+MAX_METRICS_AT_ONCE = 1000  # a limit of MLflow
 MAX_DIGEST_CHARACTERS = 36  # a limit of MLflow; the whole fingerprint is in the tag
 
 
@@ -129,6 +130,7 @@ def log_run(
     metrics: Mapping[str, float | None],
     tags: Mapping[str, str],
     registered_model: str | None,
+    curve: Sequence[Mapping[str, float]] = (),
 ) -> str:
     """Log a finished run folder (settings, metrics, data set, pictures, reports, bundle) and return the MLflow run id.
 
@@ -142,6 +144,7 @@ def log_run(
         config: The resolved settings, nested; logged flat (`data.root`), long values shortened (whole in config.yaml).
         metrics: Name to value; None, NaN and infinities are left out.
         tags: More tags, such as whether sizes are calibrated.
+        curve: One entry per epoch, with its "epoch"; the other values become metrics by step.
         registered_model: Model of which the bundle becomes a version, with the alias `candidate`; None: no version.
 
     Raises:
@@ -159,6 +162,7 @@ def log_run(
             source = {"mlflow.source.type": "LOCAL", "mlflow.source.name": Path(sys.argv[0]).name}
             run = client.create_run(experiment_id, run_name=name, tags={**source, **tags, **identity.tags()})
             _log_values(client, run, identity, config, metrics)
+            _log_curve(client, run, curve)
             for path, folder in files:
                 client.log_artifact(run.info.run_id, str(path), folder)
             _finish(client, run, registered_model, identity)
@@ -234,6 +238,18 @@ def _log_values(
         source=json.dumps({"fingerprint": identity.data_fingerprint}),
     )
     client.log_inputs(run.info.run_id, [DatasetInput(dataset, [InputTag("mlflow.data.context", "train, val, test")])])
+
+
+def _log_curve(client: MlflowClient, run: Run, curve: Sequence[Mapping[str, float]]) -> None:
+    now = int(time.time() * 1000)
+    points = [
+        Metric(_key(name), float(value), now, int(entry["epoch"]))
+        for entry in curve
+        for name, value in entry.items()
+        if name != "epoch" and math.isfinite(value)
+    ]
+    for start in range(0, len(points), MAX_METRICS_AT_ONCE):
+        client.log_batch(run.info.run_id, points[start : start + MAX_METRICS_AT_ONCE])
 
 
 def _finish(client: MlflowClient, run: Run, model: str | None, identity: RunIdentity) -> None:

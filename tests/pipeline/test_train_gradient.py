@@ -1,6 +1,7 @@
 """scripts/train.py with a detector that learns by gradient and from labels: images to a bundle that a station runs."""
 
 import json
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,10 @@ def test_its_curve_falls_and_the_state_of_the_fit_is_gone(finished: Path) -> Non
     curve = json.loads((finished / "learning_curve.json").read_text())
     assert [entry["epoch"] for entry in curve] == list(range(1, len(curve) + 1))
     assert curve[-1]["train_loss"] < curve[0]["train_loss"] / 2
+    query = "select step, value from metrics where key = 'train_loss' order by step"
+    with sqlite3.connect(finished.parents[1] / "mlruns/mlflow.db") as database:
+        logged = database.execute(query).fetchall()
+    assert logged == [(entry["epoch"], entry["train_loss"]) for entry in curve]
     assert not list(finished.glob("*.partial"))
     assert not (finished / "resume.safetensors").exists()
 

@@ -292,10 +292,9 @@ def _identity(
     for name, value in learning.items():
         digest.update(name.encode() + value.detach().cpu().contiguous().numpy().tobytes())
     digest.update(tiles.fingerprint().encode() + held_out.fingerprint().encode())
-    own = torch.tensor(list(digest.digest()), device=fabric.device)
-    everyone = fabric.all_gather(own)
-    assert isinstance(everyone, Tensor)
-    return bytes(everyone.flatten().tolist()).hex()
+    everyone = torch.zeros(fabric.world_size, digest.digest_size, dtype=torch.int64)
+    everyone[fabric.global_rank] = torch.tensor(list(digest.digest()))
+    return bytes(_reduced(everyone.to(fabric.device), "sum", fabric).flatten().tolist()).hex()
 
 
 def _reduced(value: Tensor, operation: str, fabric: Fabric) -> Tensor:
