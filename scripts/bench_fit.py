@@ -19,6 +19,7 @@ import torch
 from lightning_fabric import Fabric
 
 from zellige.core.image_files import read_mask, read_pixels
+from zellige.core.memory import peak_memory_mb
 from zellige.core.types import Color, Geometry, GeometryMode, Sample
 from zellige.data.dataset import TileDataset
 from zellige.data.index import load_splits
@@ -27,7 +28,6 @@ from zellige.evaluation import metrics
 from zellige.evaluation.pixels import PixelHistogram, read_defect_mask
 from zellige.evaluation.predictions import PredictionSet
 from zellige.models.patchcore import PatchCore
-from zellige.run_folder import peak_memory_mb
 from zellige.training.one_pass import fit
 from zellige.training.predict import predict
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from zellige.core.bundle import read_bundle
 from zellige.core.image_files import read_frame
+from zellige.core.memory import peak_memory_mb
 from zellige.core.tiling import lay_out
 from zellige.core.types import Frame
 from zellige.station.runtime import BATCH_SIZE, Runtime, inspect
@@ -43,11 +44,6 @@ def main() -> None:
         "peak_memory_mb": round(peak_memory_mb()),
     }
     print(json.dumps(result))
-
-
-def peak_memory_mb() -> float:
-    """Largest resident memory so far; getrusage would begin with the memory of the program that started this one."""
-    return int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]) / 1024
 
 
 def measure(runtime: Runtime, frame: Frame) -> tuple[float, float]:

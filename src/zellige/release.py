@@ -9,12 +9,12 @@ from torch import nn
 
 from zellige.config import TrainConfig, to_geometry, to_target
 from zellige.core.errors import ConfigError, InputError
+from zellige.core.memory import peak_memory_mb
 from zellige.core.types import Calibration, GeometryMode, Splits
 from zellige.data.report import DataReport
 from zellige.evaluation.calibrate import check_calibration
 from zellige.evaluation.predictions import PredictionSet
 from zellige.export.build_bundle import Identity, Optics, common_pixel_size, export_bundle
-from zellige.run_folder import peak_memory_mb
 from zellige.run_report import metrics_of, report_for_bundle
 from zellige.tracking import RunIdentity, log_run
 

@@ -21,10 +21,30 @@ from zellige.training.resume import RESUME_FILE
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
+def plain_name(text: str, most: int = 60) -> str:
+    """Turn any text into what a folder may be called; "" where nothing of it is left.
+
+    Example:
+        >>> plain_name("stages=[2,3]"), plain_name("Floor (2)")
+        ('stages_2_3', 'Floor_2')
+    """
+    return re.sub(r"[^A-Za-z0-9._-]+", "_", text).strip("._-")[:most]
+
+
 def new_run_name(data_name: str, model_name: str) -> str:
     """Name a run that the user did not name, by what it is and when it began."""
-    plain = re.sub(r"[^A-Za-z0-9._-]+", "_", data_name).lstrip("._-") or "data"
-    return f"{plain[:60]}-{model_name}-{datetime.now().strftime('%Y%m%d-%H%M%S')}"
+    plain = plain_name(data_name) or "data"
+    return f"{plain}-{model_name}-{datetime.now().strftime('%Y%m%d-%H%M%S')}"
+
+
+def check_folder_name(setting: str, name: str) -> None:
+    """Refuse a name that cannot be a folder's.
+
+    Raises:
+        ConfigError: odd characters, or too long; `setting` is who is to blame.
+    """
+    if not _NAME.fullmatch(name):
+        raise ConfigError(f"{setting}: expected letters, digits, '.', '_', '-' (at most 100), got {name!r}")
 
 
 def check_run_name(runs_dir: Path, name: str) -> None:
@@ -33,8 +53,7 @@ def check_run_name(runs_dir: Path, name: str) -> None:
     Raises:
         ConfigError: odd characters, or the run folder exists.
     """
-    if not _NAME.fullmatch(name):
-        raise ConfigError(f"run_name: expected letters, digits, '.', '_', '-' (at most 100), got {name!r}")
+    check_folder_name("run_name", name)
     if (runs_dir / name).exists():
         raise ConfigError(f"run_name: {runs_dir / name} exists already; choose another name or move it away")
 
@@ -122,12 +141,3 @@ def git_commit() -> str | None:
         return git("describe", "--always", "--dirty", "--abbrev=40", "--exclude=*")
     except (OSError, subprocess.CalledProcessError):
         return None
-
-
-def peak_memory_mb() -> float:
-    """Largest resident memory of this process so far, MB.
-
-    Not from getrusage: there a program begins with the memory of the one that started it.
-    """
-    status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
-    return int(status.split("VmHWM:")[1].split()[0]) / 1024

@@ -4,12 +4,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from zellige.core.memory import peak_memory_mb
 from zellige.data.report import DataReport
 from zellige.evaluation.html import rate_words, write_html
 from zellige.evaluation.pictures import write_pictures
 from zellige.evaluation.predictions import PredictionSet
 from zellige.evaluation.report import EvaluationReport, write_predictions_csv
-from zellige.run_folder import peak_memory_mb, write_json
+from zellige.run_folder import write_json
 
 COSTS = ("fit_seconds", "predict_ms_per_image", "peak_memory_mb")
 METRICS = (
