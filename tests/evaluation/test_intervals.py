@@ -8,6 +8,7 @@ from zellige.core.errors import ConfigError
 from zellige.evaluation.intervals import (
     auroc_interval,
     lower_bound,
+    mean_interval,
     np_min_samples,
     np_order,
     pieces_needed,
@@ -142,3 +143,17 @@ def test_auroc_interval_solves_newcombes_equation_and_stays_open_at_the_ends():
     assert 0.75 < low < 0.9
     assert auroc_interval(0.0, 10, 10) == (0.0, pytest.approx(1 - low))
     assert auroc_interval(math.nan, 10, 0) == (0.0, 1.0)
+
+
+@pytest.mark.parametrize("values", [[0.9, 0.95], [0.71, 0.73, 0.7, 0.78, 0.75], [3.0, -8.0, 100.0]])
+@pytest.mark.parametrize("confidence", [0.8, 0.95, 0.999])
+def test_mean_interval_is_that_of_the_t_test(values, confidence):
+    expected = stats.ttest_1samp(values, 0.0).confidence_interval(confidence)
+    assert mean_interval(values, confidence) == pytest.approx((expected.low, expected.high))
+
+
+def test_mean_interval_of_one_number_is_not_known():
+    assert all(math.isnan(bound) for bound in mean_interval([0.9]))
+    assert mean_interval([0.5, 0.5, 0.5]) == (0.5, 0.5)
+    with pytest.raises(ConfigError, match="confidence"):
+        mean_interval([0.5, 0.6], 1.0)

@@ -65,7 +65,7 @@ def write_html(report: Json, pictures_dir: Path, out: Path) -> None:
     ]
     try:
         parts.append(_pictures(pictures_dir))
-        page = _page(title, [*parts, _identity(report, run), _footer(report)])
+        page = html_page(title, [*parts, _identity(report, run), _footer(report)])
         out.write_text(page, encoding="utf-8")
     except OSError as error:
         raise InputError(f"report {out}: cannot be written ({error.strerror}: {error.filename})") from None
@@ -89,7 +89,13 @@ def rate_words(class_name: str, event: str, rate: Json) -> str:
     return f"{count}: {_percent(rate['value'])}, between {_percent(rate['low'])} and {_percent(rate['high'])}"
 
 
-def _page(title: str, parts: Iterable[str]) -> str:
+def html_page(title: str, parts: Iterable[str]) -> str:
+    """Wrap parts of HTML into a page that loads nothing and runs nothing; the title is escaped here, the parts are not.
+
+    Example:
+        >>> "<title>a &amp; b</title>" in html_page("a & b", ["<p>text</p>"])
+        True
+    """
     policy = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
     return (
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'

@@ -1,0 +1,122 @@
+"""How large the difference of two detectors' AUROC has to be before it means anything."""
+
+import csv
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+from zellige.core.errors import InputError
+from zellige.core.types import GOOD
+
+
+def difference_noise(
+    first: NDArray[np.float64],
+    second: NDArray[np.float64],
+    is_defective: NDArray[np.bool_],
+    groups: Sequence[str],
+) -> float:
+    """Estimate the standard error of the difference of two mean AUROCs over the same images and the same seeds.
+
+    Two sources are added as variances. The images: had other pieces come to the test, both detectors would have met
+    other pieces; what an image (or all images of a group) adds to the difference is its placement value. The seeds:
+    the spread of the differences, seed by seed; with one seed it is not known and left out.
+
+    Args:
+        first: (S, N) scores of one detector, a row per seed, higher = worse.
+        second: (S, N) scores of the other one, of the same images and seeds in the same order.
+        is_defective: (N,) bool.
+        groups: N group ids; images of one group are not independent.
+
+    Returns:
+        The standard error, 0 or more; NaN unless both classes are there.
+
+    Raises:
+        InputError: arrays that do not fit each other.
+
+    Source: E. R. DeLong, D. M. DeLong, D. L. Clarke-Pearson, Biometrics 44 (1988) 837-845, in the form of N. A.
+    Obuchowski, Biometrics 53 (1997) 567-578 for groups.
+
+    Example:
+        >>> scores = np.array([[0.1, 0.2, 0.3, 0.9]])
+        >>> difference_noise(scores, scores, np.array([False, False, True, True]), ["a", "b", "c", "d"])
+        0.0
+    """
+    if first.shape != second.shape or first.ndim != 2 or first.shape[1:] != is_defective.shape:
+        raise InputError(
+            f"difference: expected scores of the same seeds and images, got {first.shape}, {second.shape} and "
+            f"{is_defective.shape} labels"
+        )
+    num_defective = int(is_defective.sum())
+    if num_defective in (0, len(is_defective)):
+        return math.nan
+    placed = placements(first, is_defective) - placements(second, is_defective)  # (S, N)
+    by_seed = placed[:, is_defective].mean(1)
+    of_seeds = float(by_seed.var(ddof=1)) / len(by_seed) if len(by_seed) > 1 else 0.0
+    share = np.where(is_defective, num_defective, len(is_defective) - num_defective)
+    influence = (placed.mean(0) - by_seed.mean()) / share
+    _, group_of = np.unique(np.asarray(groups), return_inverse=True)
+    sums = np.bincount(group_of, weights=influence)
+    of_images = float(np.square(sums).sum()) * len(sums) / max(len(sums) - 1, 1)
+    return math.sqrt(of_seeds + of_images)
+
+
+def placements(scores: NDArray[np.float64], is_defective: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Place each image among those of the other class: the share of them that it is ranked rightly against.
+
+    The mean over the defective images is the AUROC, and so is the mean over the good ones.
+
+    Args:
+        scores: (S, N), higher = worse; ties count half.
+        is_defective: (N,) bool, both classes present.
+
+    Returns:
+        (S, N) in [0, 1].
+
+    Example:
+        >>> placements(np.array([[0.1, 0.4, 0.4, 0.9]]), np.array([False, False, True, True]))
+        array([[1.  , 0.75, 0.75, 1.  ]])
+    """
+    placed = np.empty(scores.shape)
+    overall = stats.rankdata(scores, axis=1)
+    for label in (True, False):
+        own = is_defective == label
+        among_own = stats.rankdata(scores[:, own], axis=1)
+        below = (overall[:, own] - among_own) / np.count_nonzero(~own)
+        placed[:, own] = below if label else 1.0 - below
+    return placed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class StoredScores:
+    """The scores that a run gave to its TEST images, in the order of their ids."""
+
+    ids: tuple[str, ...]
+    scores: NDArray[np.float64]
+    """(N,), higher = worse."""
+    is_defective: NDArray[np.bool_]
+    """(N,)"""
+    groups: tuple[str, ...]
+
+
+def read_scores(path: Path) -> StoredScores:
+    """Read what `evaluation.report.write_predictions_csv` wrote.
+
+    Raises:
+        InputError: no such file, or not such a file.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = sorted(csv.DictReader(file), key=lambda row: row["id"])
+        return StoredScores(
+            ids=tuple(row["id"] for row in rows),
+            scores=np.array([float(row["score"]) for row in rows]),
+            is_defective=np.array([row["kind"] != GOOD for row in rows], dtype=np.bool_),
+            groups=tuple(row["group"] for row in rows),
+        )
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise InputError(f"scores {path}: expected the table of a run's test images ({error})") from None
