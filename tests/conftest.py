@@ -17,6 +17,7 @@ PROGRAM_TESTS = (
     "tests/export/test_export_script.py",
     "tests/pipeline/test_auto_stages.py",
     "tests/pipeline/test_bad_input.py",
+    "tests/pipeline/test_compare.py",
     "tests/pipeline/test_station_install.py",
     "tests/pipeline/test_train.py",
     "tests/pipeline/test_train_gradient.py",

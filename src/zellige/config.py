@@ -234,6 +234,26 @@ class TrainConfig:
 
 
 @dataclass
+class BudgetConfig:
+    """What the line allows; see zellige.evaluation.recommendation.Budget."""
+
+    ms_per_frame: float | None = None
+    mp_per_s: float | None = None
+
+
+@dataclass
+class CompareConfig(TrainConfig):
+    """Many training runs on one data set: every setting of a run, and which candidates and seeds."""
+
+    name: str | None = None
+    models: Any = None
+    candidates: dict[str, list[str]] = field(default_factory=dict)
+    seeds: list[int] = field(default_factory=lambda: [0, 1, 2])
+    budget: BudgetConfig = field(default_factory=BudgetConfig)
+    jobs: int = 1
+
+
+@dataclass
 class RunConfig:
     """A program that works on a finished run folder."""
 
@@ -257,6 +277,7 @@ def register_schemas() -> None:
     OmegaConf.register_new_resolver("last", last_part, replace=True)
     store = ConfigStore.instance()
     store.store(name="train_schema", node=TrainConfig)
+    store.store(name="compare_schema", node=CompareConfig)
     store.store(name="run_schema", node=RunConfig)
     store.store(name="prepare_schema", node=PrepareConfig)
     store.store(group="model", name="patchcore_schema", node=PatchCoreConfig)

@@ -27,8 +27,16 @@ _CANNOT_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.ER
 _FOR_DEVELOPERS = ("full_key:", "object_type=", "reference_type=", "Set the env", "Config search path", "provider=")
 
 
-def run(task: Callable[[DictConfig], None], config_name: str) -> None:
-    """Run a script's task under Hydra and exit; errors that a user can mend are one line on standard error."""
+def run(
+    task: Callable[[DictConfig], None],
+    config_name: str,
+    *,
+    interrupted: str = "interrupted: nothing was kept of this run",
+) -> None:
+    """Run a script's task under Hydra and exit; errors that a user can mend are one line on standard error.
+
+    `interrupted` is what Ctrl-C makes it say.
+    """
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra re-raises instead of printing its own report
     if not {"-m", "--multirun"} & set(sys.argv):  # there a comma separates the values of a sweep
         sys.argv[1:] = [quote_path(argument) for argument in sys.argv[1:]]
@@ -57,11 +65,11 @@ def run(task: Callable[[DictConfig], None], config_name: str) -> None:
         if failures:
             raise failures[0]
     except KeyboardInterrupt:
-        _fail("interrupted: nothing was kept of this run", EXIT_INTERRUPTED)
+        _fail(interrupted, EXIT_INTERRUPTED)
     except USER_ERRORS as error:
         _fail(str(error), EXIT_ERROR)
     except (HydraException, OmegaConfBaseException) as error:
-        _fail(_one_line(error), EXIT_ERROR)
+        _fail(one_line(error), EXIT_ERROR)
     except OSError as error:
         if error.errno not in _CANNOT_WRITE:
             raise
@@ -89,8 +97,8 @@ def _fail(message: str, code: int) -> None:
     sys.exit(code)
 
 
-def _one_line(error: BaseException) -> str:
-    """The first lines of a Hydra or OmegaConf error, its cause included, joined; the rest is advice for developers.
+def one_line(error: BaseException) -> str:
+    """Join the first lines of a Hydra or OmegaConf error, its cause included; the rest is advice for developers.
 
     Where one of our own errors was raised while Hydra built an object, that error's message says it all.
     """

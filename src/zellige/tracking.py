@@ -26,8 +26,9 @@ from zellige.core.errors import ConfigError, InputError
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # mlflow reads it while it is imported
 
-from mlflow import MlflowClient
-from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run
+from mlflow import MlflowClient as MlflowClient  # for tracking_comparison, which does not import mlflow itself
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param
+from mlflow.entities import Run as Run
 from mlflow.entities.model_registry import RegisteredModel
 from mlflow.exceptions import MlflowException
 from sqlalchemy.exc import SQLAlchemyError
@@ -93,7 +94,7 @@ def make_store(store: Path) -> None:
     """
     for name, level in QUIET.items():
         logging.getLogger(name).setLevel(level)
-    with _store_errors(store), _locked(store):
+    with store_errors(store), locked(store):
         if (store / DATABASE).exists():
             return
         logger.info("making the MLflow store %s (once, some seconds)", store / DATABASE)
@@ -113,8 +114,8 @@ def check_run_name_free(store: Path, experiment: str, run_name: str) -> None:
         ConfigError: the name is taken or cannot be a file's name, or the store cannot be used.
     """
     _check_name(run_name)
-    client = _client(store)
-    with _store_errors(store), _locked(store):
+    client = open_client(store)
+    with store_errors(store), locked(store):
         found = client.get_experiment_by_name(experiment)
         if found is not None:
             _leftovers(client, found.experiment_id, run_name, where=f"experiment {experiment} of {store}")
@@ -152,11 +153,11 @@ def log_run(
         ConfigError: the name is taken, or the store cannot be written.
     """
     files = _files_to_log(run_dir, identity, registered_model)
-    client = _client(store)
+    client = open_client(store)
     name = identity.run_name
-    with _store_errors(store), _locked(store):
-        experiment_id = _experiment_id(client, store, experiment)
-        _discard(client, _leftovers(client, experiment_id, name, where=f"experiment {experiment} of {store}"))
+    with store_errors(store), locked(store):
+        experiment_id = experiment_id_of(client, store, experiment)
+        discard_runs(client, _leftovers(client, experiment_id, name, where=f"experiment {experiment} of {store}"))
         model_before = _find_model(client, registered_model)
         try:
             source = {"mlflow.source.type": "LOCAL", "mlflow.source.name": Path(sys.argv[0]).name}
@@ -168,7 +169,7 @@ def log_run(
             _finish(client, run, registered_model, identity)
         except BaseException:
             logger.warning("taking the unfinished run %s back from the MLflow store", name)
-            _discard(client, _runs_named(client, experiment_id, name))
+            discard_runs(client, runs_named(client, experiment_id, name))
             _restore_model(client, registered_model, model_before)
             raise
     logger.info("logged %s to %s, experiment %s, run %s", name, store, experiment, run.info.run_id)
@@ -183,11 +184,11 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
         if isinstance(value, Mapping) and value:
             flat.update(flatten(value, f"{name}."))
         else:
-            flat[_key(name)] = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+            flat[key_of(name)] = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
     return flat
 
 
-def _key(name: str) -> str:
+def key_of(name: str) -> str:
     """Return a name that MLflow takes as a key: other characters become their code, as in `_2b_`."""
     return re.sub(r"[^\w.\- :/]", lambda match: f"_{ord(match.group()):x}_", name)
 
@@ -228,7 +229,7 @@ def _log_values(
     finite = {key: value for key, value in metrics.items() if value is not None and math.isfinite(value)}
     params = [Param(key, _shortened(value)) for key, value in flatten(config).items()]
     client.log_batch(
-        run.info.run_id, [Metric(_key(key), float(value), now, 0) for key, value in finite.items()], params
+        run.info.run_id, [Metric(key_of(key), float(value), now, 0) for key, value in finite.items()], params
     )
     # The digest says which data it was; the path of the folder is a setting and is logged with the others.
     dataset = Dataset(
@@ -265,7 +266,7 @@ def _finish(client: MlflowClient, run: Run, model: str | None, identity: RunIden
         client.set_registered_model_alias(version.name, CANDIDATE, version.version)
 
 
-def _discard(client: MlflowClient, runs: list[Run]) -> None:
+def discard_runs(client: MlflowClient, runs: list[Run]) -> None:
     """Delete runs with their files and model versions."""
     for run in runs:
         # Files first: where the disk is full, the database can be written only after this.
@@ -281,7 +282,7 @@ def _leftovers(client: MlflowClient, experiment_id: str, run_name: str, *, where
     Raises:
         ConfigError: there is a finished run of this name, or one that zellige did not make.
     """
-    runs = _runs_named(client, experiment_id, run_name)
+    runs = runs_named(client, experiment_id, run_name)
     leftovers = [run for run in runs if run.info.status == "RUNNING" and "zellige.run_name" in run.data.tags]
     if len(leftovers) < len(runs):
         raise ConfigError(f"run_name must be new, {run_name} exists: {where}")
@@ -305,11 +306,17 @@ def _restore_model(client: MlflowClient, model: str | None, before: RegisteredMo
         client.delete_registered_model(model)
 
 
-def _runs_named(client: MlflowClient, experiment_id: str, run_name: str) -> list[Run]:
+def runs_named(client: MlflowClient, experiment_id: str, run_name: str) -> list[Run]:
+    """List the active runs of a name; names hold no quotes."""
     return list(client.search_runs([experiment_id], f"attributes.run_name = '{run_name}'"))
 
 
-def _experiment_id(client: MlflowClient, store: Path, experiment: str) -> str:
+def experiment_id_of(client: MlflowClient, store: Path, experiment: str) -> str:
+    """Find an experiment or make it; its artifacts lie in the store.
+
+    Raises:
+        ConfigError: it is deleted.
+    """
     found = client.get_experiment_by_name(experiment)
     if found is None:
         return str(client.create_experiment(experiment, (store.absolute() / "artifacts").as_uri()))
@@ -318,14 +325,15 @@ def _experiment_id(client: MlflowClient, store: Path, experiment: str) -> str:
     return str(found.experiment_id)
 
 
-def _client(store: Path) -> MlflowClient:
+def open_client(store: Path) -> MlflowClient:
+    """Open a store, made on first use."""
     make_store(store)
-    with _store_errors(store), _locked(store):
+    with store_errors(store), locked(store):
         return MlflowClient(tracking_uri=store_uri(store), registry_uri=store_uri(store))
 
 
 @contextmanager
-def _locked(store: Path) -> Iterator[None]:
+def locked(store: Path) -> Iterator[None]:
     """Hold the store's lock; the system frees it when the process ends, however it ends."""
     store.mkdir(parents=True, exist_ok=True)
     with (store / ".lock").open("w") as handle:
@@ -334,7 +342,7 @@ def _locked(store: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _store_errors(store: Path) -> Iterator[None]:
+def store_errors(store: Path) -> Iterator[None]:
     """Turn what goes wrong in the store (full disk, no permission, another schema) into one line for the user."""
     try:
         yield

@@ -55,7 +55,7 @@ def composed(name: str, *overrides: str) -> Any:
 
 
 def test_the_options_are_found() -> None:
-    assert PROGRAMS == ["export_run", "prepare_data", "train"]
+    assert PROGRAMS == ["compare", "export_run", "prepare_data", "train"]
     assert {"data/folder", "experiment/demo", "geometry/tiles", "model/patchcore", "model/subspace"} <= set(OPTIONS)
 
 
@@ -105,10 +105,25 @@ def test_every_option_composes_and_becomes_objects(option: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "overrides"), [("train", ["data.root=x"]), ("prepare_data", ["data.root=x"]), ("export_run", ["run=x"])]
+    ("name", "overrides"),
+    [
+        ("train", ["data.root=x"]),
+        ("compare", ["data.root=x"]),
+        ("prepare_data", ["data.root=x"]),
+        ("export_run", ["run=x"]),
+    ],
 )
 def test_every_program_composes(name: str, overrides: list[str]) -> None:
     composed(name, *overrides)
+
+
+def test_a_comparison_has_the_settings_of_a_run() -> None:
+    """What can be set for one run can be set for all runs of a comparison."""
+    groups = []
+    for name in ("train", "compare"):
+        listed = OmegaConf.to_container(OmegaConf.load(CONFIGS / f"{name}.yaml").defaults)
+        groups.append([next(iter(entry)) for entry in listed if isinstance(entry, dict)])
+    assert sorted(groups[0]) == sorted(groups[1])
 
 
 @pytest.mark.parametrize(
@@ -228,7 +243,7 @@ def test_a_setting_is_refused_before_the_tracking_store_is_made(
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("script", ["train.py", "prepare_data.py"])
+@pytest.mark.parametrize("script", ["train.py", "prepare_data.py", "compare.py"])
 def test_help(programs: Programs, script: str) -> None:
     ended = programs.run(script, "--help")
     assert (ended.code, ended.err) == (0, "")

@@ -14,6 +14,8 @@ from zellige.evaluation.recommendation import Budget
 
 _WIDE = 8.0
 """Ratio of the slowest to the quickest candidate from which the time axis is logarithmic."""
+_FAR = 3.0
+"""A budget of more than this many times the slowest candidate's time is left out: it would press them together."""
 
 
 def plot_quality_speed(rows: Sequence[Candidate], path: Path, *, recommended: str | None, budget: Budget) -> Path:
@@ -59,7 +61,7 @@ def _draw(axes: Axes, row: Candidate, speed: StationSpeed, *, is_chosen: bool) -
 
 def _limits(axes: Axes, speeds: Sequence[StationSpeed], budget: Budget) -> None:
     times = [time for speed in speeds for time in (speed.p50_ms, speed.p95_ms)]
-    if budget.ms_per_frame is not None:
+    if budget.ms_per_frame is not None and times and budget.ms_per_frame <= _FAR * max(times):
         axes.axvline(budget.ms_per_frame, color=INK, lw=1.2, ls=(0, (4, 3)))
         axes.text(budget.ms_per_frame, 1.0, " budget", transform=axes.get_xaxis_transform(), va="top", color=INK)
         times.append(budget.ms_per_frame)

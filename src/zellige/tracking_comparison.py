@@ -1,0 +1,122 @@
+"""One MLflow run for a whole comparison, with its training runs nested under it.
+
+Written when all is known, and all or nothing: the training runs are logged by themselves while the comparison goes
+on, and what an interrupted comparison leaves in the store are ordinary runs. Logged again under the same name, the
+comparison takes the place of the older one.
+"""
+
+import logging
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from zellige.core.errors import ConfigError
+from zellige.tracking import (
+    MlflowClient,
+    Run,
+    discard_runs,
+    experiment_id_of,
+    flatten,
+    key_of,
+    locked,
+    open_client,
+    runs_named,
+    store_errors,
+)
+
+logger = logging.getLogger(__name__)
+
+PARENT = "mlflow.parentRunId"
+COMPARISON = "zellige.comparison"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class LoggedComparison:
+    """What MLflow gets: settings by dotted key, numbers and tags by name, files to store."""
+
+    name: str
+    settings: Mapping[str, object]
+    metrics: Mapping[str, float]
+    tags: Mapping[str, str]
+    files: Sequence[Path]
+
+
+def check_comparison_name_free(store: Path, experiment: str, name: str) -> None:
+    """Refuse a name that a run of the experiment has which is no comparison; makes the store on first use.
+
+    Raises:
+        ConfigError: the name is taken, or the store cannot be used.
+    """
+    client = open_client(store)
+    with store_errors(store), locked(store):
+        found = client.get_experiment_by_name(experiment)
+        if found is not None:
+            _older(client, found.experiment_id, name, f"experiment {experiment} of {store}")
+
+
+def log_comparison(
+    comparison: LoggedComparison, run_names: Sequence[str], *, store: Path, experiment: str
+) -> tuple[str, list[str]]:
+    """Log the comparison and put its training runs under it.
+
+    Args:
+        comparison: what to log.
+        run_names: names of the training runs, logged to the same experiment before.
+        store: folder of the MLflow store.
+        experiment: name of the experiment.
+
+    Returns:
+        The MLflow run id of the comparison, and the names of the training runs that the store does not have.
+
+    Raises:
+        ConfigError: the name is taken by a run that is no comparison, or the store cannot be written.
+    """
+    client = open_client(store)
+    with store_errors(store), locked(store):
+        experiment_id = experiment_id_of(client, store, experiment)
+        older = _older(client, experiment_id, comparison.name, f"experiment {experiment} of {store}")
+        named = {name: runs_named(client, experiment_id, name) for name in run_names}
+        children = [runs[0] for runs in named.values() if runs]
+        parent = _create(client, experiment_id, comparison)
+        try:
+            for path in comparison.files:
+                client.log_artifact(parent.info.run_id, str(path))
+            for child in children:
+                client.set_tag(child.info.run_id, PARENT, parent.info.run_id)
+            client.set_terminated(parent.info.run_id, "FINISHED")
+        except BaseException:
+            logger.warning("taking the unfinished comparison %s back from the MLflow store", comparison.name)
+            _restore_parents(client, children)
+            discard_runs(client, [parent])
+            raise
+        discard_runs(client, older)
+    return str(parent.info.run_id), [name for name, runs in named.items() if not runs]
+
+
+def _create(client: MlflowClient, experiment_id: str, comparison: LoggedComparison) -> Run:
+    source = {"mlflow.source.type": "LOCAL", "mlflow.source.name": Path(sys.argv[0]).name}
+    tags = {**source, **comparison.tags, COMPARISON: comparison.name}
+    parent = client.create_run(experiment_id, run_name=comparison.name, tags=tags)
+    for key, value in flatten(comparison.settings).items():
+        client.log_param(parent.info.run_id, key, value)
+    for key, number in comparison.metrics.items():
+        client.log_metric(parent.info.run_id, key_of(key), number)
+    return parent
+
+
+def _older(client: MlflowClient, experiment_id: str, name: str, where: str) -> list[Run]:
+    """Return what this comparison replaces: its earlier runs and those that a killed process left."""
+    runs = runs_named(client, experiment_id, name)
+    if any(COMPARISON not in run.data.tags for run in runs):
+        raise ConfigError(f"name must be new or that of a comparison, {name} is a training run: {where}")
+    return runs
+
+
+def _restore_parents(client: MlflowClient, children: Sequence[Run]) -> None:
+    for child in children:
+        before = child.data.tags.get(PARENT)
+        if before is not None:
+            client.set_tag(child.info.run_id, PARENT, before)
+        elif PARENT in client.get_run(child.info.run_id).data.tags:
+            client.delete_tag(child.info.run_id, PARENT)
