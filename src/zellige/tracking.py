@@ -244,7 +244,7 @@ def _log_values(
 def _log_curve(client: MlflowClient, run: Run, curve: Sequence[Mapping[str, float]]) -> None:
     now = int(time.time() * 1000)
     points = [
-        Metric(_key(name), float(value), now, int(entry["epoch"]))
+        Metric(key_of(name), float(value), now, int(entry["epoch"]))
         for entry in curve
         for name, value in entry.items()
         if name != "epoch" and math.isfinite(value)
