@@ -109,7 +109,7 @@ class SubspaceConfig(PatchModelConfig):
 
     name: str = "subspace"
     _target_: str = "zellige.models.subspace.Subspace"
-    variance: float = 0.99
+    variance: float = 0.95
 
 
 @dataclass
@@ -118,7 +118,7 @@ class PadimConfig(PatchModelConfig):
 
     name: str = "padim"
     _target_: str = "zellige.models.padim.Padim"
-    num_dims: int = 32
+    num_dims: int = 64
     prior_images: int = 32
     seed: int = 0
 

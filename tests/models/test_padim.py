@@ -141,7 +141,7 @@ def test_a_fit_on_another_size_starts_anew() -> None:
 
 
 def test_gaussians_that_would_fill_the_memory_are_refused_before_they_are_made() -> None:
-    detector = Padim(stages=[2])
+    detector = Padim(stages=[2], num_dims=32)
     with pytest.raises(ConfigError, match="expected Gaussians of at most 128 MB, got 216 MB"):
         detector.build([(torch.zeros(1, 1, 1, 40).expand(1, 256, 200, 40),)])
 

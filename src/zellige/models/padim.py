@@ -25,7 +25,7 @@ from zellige.models.patch_features import PatchFeatures
 from zellige.models.patch_scores import PatchScores
 
 MAX_MB = 128
-"""Most memory of the fitted Gaussians, which travel in every bundle; the fit takes a few times as much."""
+"""Most memory of the fitted Gaussians, which travel in every bundle; the fit takes about ten times as much."""
 
 _RIDGE = 0.01
 """Added to each variance, as a share of the mean pooled one: bounds what a direction without variance can say."""
@@ -41,7 +41,7 @@ class Padim(nn.Module):
         backbone: str = "efficientnet_lite0",
         stages: Sequence[int] = (1, 2, 3),
         grid_stride: int = 8,
-        num_dims: int = 32,
+        num_dims: int = 64,
         prior_images: int = 32,
         top_share: float = 0.01,
         smoothing_patches: float = 1.0,
