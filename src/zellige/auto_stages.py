@@ -9,8 +9,9 @@ from omegaconf import DictConfig, OmegaConf
 from zellige.config import TrainConfig
 from zellige.core.errors import ConfigError
 from zellige.data.dataset import TileDataset
+from zellige.models.backbones import STRIDES
 from zellige.run_folder import write_json
-from zellige.training.choose_stages import ALL_STAGES, choose_stages
+from zellige.training.choose_stages import choose_stages
 
 AUTO = "auto"
 
@@ -22,10 +23,10 @@ def check_stages(model: Any) -> None:
         ConfigError: anything else.
     """
     value = getattr(model, "stages", AUTO)
-    is_list = isinstance(value, list) and all(type(stage) is int and stage in ALL_STAGES for stage in value)
+    is_list = isinstance(value, list) and all(type(stage) is int and 0 <= stage < len(STRIDES) for stage in value)
     if value != AUTO and not (is_list and value and value == sorted(set(value))):
         raise ConfigError(
-            f"model.stages: expected ascending numbers from 0 to {ALL_STAGES[-1]} such as [1,2,3], or {AUTO}, "
+            f"model.stages: expected ascending numbers from 0 to {len(STRIDES) - 1} such as [1,2,3], or {AUTO}, "
             f"got {value!r}"
         )
 

@@ -18,13 +18,14 @@ def perlin_noise(size: tuple[int, int], cells: tuple[int, int], rng: np.random.G
     dimensions is sqrt(1/2), so it is multiplied by sqrt(2).
     """
     angles = rng.uniform(0.0, 2.0 * np.pi, (cells[0] + 1, cells[1] + 1))
+    along_y, along_x = np.sin(angles), np.cos(angles)
     y, x = (np.arange(n) / n * c for n, c in zip(size, cells, strict=True))
     row, column = y.astype(int), x.astype(int)
     above, left = (y - row)[:, None], (x - column)[None, :]
 
     def pull(dy: int, dx: int) -> NDArray[np.float64]:
-        angle = angles[row + dy][:, column + dx]
-        return np.asarray(np.sin(angle) * (above - dy) + np.cos(angle) * (left - dx))
+        corner = np.ix_(row + dy, column + dx)
+        return np.asarray(along_y[corner] * (above - dy) + along_x[corner] * (left - dx))
 
     down, right = _fade(above), _fade(left)
     top = pull(0, 0) + right * (pull(0, 1) - pull(0, 0))

@@ -40,7 +40,7 @@ class Looked:
 class SubsetScore:
     """How well one subset finds the anomalies; 1 is all, 0.5 (image) and 0.15 (pixels) is by chance.
 
-    `behind` is how much the best subset's criterion is higher, `standard_error` that difference's over the sources.
+    `behind` is how much the best subset's criterion is higher, `standard_error` that difference's over the images.
     """
 
     stages: Subset
@@ -63,8 +63,8 @@ def look(pool: PatchScores, gaps: Sequence[Tensor], size: tuple[int, int], posit
     Args:
         pool: joins the stages.
         gaps: distances (N, 1, h, w) per stage, the finest first.
-        size: (H, W) of the tiles, px.
-        positions: (N, P) int64, flat indices of pixels.
+        size: (H, W) of the maps.
+        positions: (N, P) int64, flat indices into them.
     """
     scores, pixels = [], []
     for start in range(0, len(positions), _CHUNK):
@@ -100,7 +100,7 @@ def rank(
     Args:
         results: subset, `image_ranks`, `overlaps`.
         kinds: (N,) kind of each anomaly; every kind weighs the same.
-        sources: (N,) number of the group of images that each anomaly was put into; the standard error is over these.
+        sources: (N,) number of the image that each anomaly was put into; the standard error is over these.
     """
     listed = list(results)
     names, place = np.unique(kinds, return_inverse=True)
@@ -126,8 +126,9 @@ def choose(table: Sequence[SubsetScore], default: Subset, num_sources: int) -> S
     """Keep the default unless the best subset beats it for certain; then take the cheapest that is as good as the best.
 
     Certain: the default is behind by more than the two-sided 95 % interval of the difference (Student's t over the
-    sources; never with a single source). As good: behind by at most one standard error; cheapest: the fewest stages,
-    then the least deep (the backbone is run that far), then the highest criterion.
+    images that the anomalies were put into, as if independent; never with a single one). As good: behind by at most one
+    standard error. Cheapest: the fewest stages, then the least deep (the backbone is run that far), then the highest
+    criterion.
 
     What was tried and rejected: taking the best, or the cheapest that is as good, without asking for certainty. On real
     defects both were worse than the default; docs/guide/training.md has the figures.
