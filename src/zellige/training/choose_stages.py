@@ -41,8 +41,8 @@ from zellige.training.stage_ranking import (
 log = logging.getLogger(__name__)
 
 CANDIDATES = (1, 2, 3, 4)
-"""Without stage 0: its features follow light and noise, which differ from roll to roll, and images held out from the
-rolls of the fit do not show that. With it, choices were made that were much worse on rolls not seen."""
+"""Without stage 0: with it, choices were made that were much worse on rolls not seen. Presumably its features follow
+light and noise, which differ from roll to roll, and images held out from the rolls of the fit do not show that."""
 DEFAULT_STAGES = (1, 2, 3)
 """The best fixed choice on six sets of real and synthetic defects."""
 LEAST_IMAGES = 8
