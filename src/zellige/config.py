@@ -86,7 +86,7 @@ class PatchModelConfig:
     name: str = MISSING
     _target_: str = MISSING
     backbone: str = "efficientnet_lite0"
-    stages: Any = field(default_factory=lambda: [1, 2, 3])
+    stages: Any = field(default_factory=lambda: [1, 2, 3])  # a list or auto; see zellige.auto_stages
     grid_stride: int = 8
     top_share: float = 0.01
     smoothing_patches: float = 1.0
@@ -130,7 +130,7 @@ class SuperSimpleNetConfig:
     name: str = "super_simple_net"
     _target_: str = "zellige.models.super_simple_net.SuperSimpleNet"
     backbone: str = "efficientnet_lite0"
-    stages: list[int] = field(default_factory=lambda: [2, 3])
+    stages: Any = field(default_factory=lambda: [2, 3])
     grid_stride: int = 8
     hidden: int = 256
     score_channels: int = 32
