@@ -230,6 +230,16 @@ def test_a_loss_on_val_that_is_no_number_ends_the_fit(tmp_path: Path) -> None:
         run(toy, train, val, tmp_path / "run", epochs=1)
 
 
+def test_a_weight_that_is_no_number_is_never_kept(tmp_path: Path) -> None:
+    """It breaks in the last step of an epoch after which nobody looks at VAL."""
+    train, val = levels(tmp_path, [10, 20]), levels(tmp_path / "val", [30])
+    toy = Toy(break_at=3, break_slope=True)
+    with pytest.raises(InputError, match="fit: a weight is not finite after epoch 3; .*the weights of epoch 2 are in"):
+        run(toy, train, val, tmp_path / "run", epochs=6, evaluate_every=6)
+    with safe_open(tmp_path / "run" / RESUME_FILE, framework="pt") as stored:
+        assert stored.get_tensor("now.detector.weight").isfinite()
+
+
 def small_fit(root: Path) -> tuple[TileDataset, TileDataset]:
     mask = np.zeros((64, 64), np.uint8)
     mask[10:26, 10:26] = 255

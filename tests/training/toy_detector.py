@@ -11,12 +11,13 @@ from zellige.models.detector import DetectorOutput, Features, Targets
 class Toy(nn.Module):
     """Score = weight x mean brightness (0 to 1) + bias."""
 
-    def __init__(self, *, noise: float = 0.0, break_at: int | None = None) -> None:
+    def __init__(self, *, noise: float = 0.0, break_at: int | None = None, break_slope: bool = False) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.tensor(0.0))
         self.bias = nn.Parameter(torch.tensor(0.0))
         self.noise = noise
         self.break_at = break_at
+        self.break_slope = break_slope
         self.num_embedded = 0
         self.num_measured = 0
         self.seen: list[tuple[float, bool, bool]] = []
@@ -56,4 +57,7 @@ class ToyObjective(nn.Module):
         noise = torch.randn(brightness.shape, generator=torch.Generator().manual_seed(seed)) * toy.noise
         score = toy.weight * (brightness + noise) + toy.bias
         loss = (score - targets.is_defective.float()).square().mean() / 2
-        return loss * float("nan") if self.num_steps == toy.break_at else loss
+        if self.num_steps == toy.break_at:
+            # The second is finite itself, and the slope of a root at zero is not.
+            return loss * float("nan") if not toy.break_slope else loss + (toy.weight * 0).abs().sqrt()
+        return loss

@@ -71,6 +71,11 @@ class FeatureTiles:
         return sum(len(images) for images in self._images.values())
 
     @property
+    def num_defects(self) -> int:
+        """Labelled defective images that are learned from."""
+        return len(self._images[True]) - self.num_left_out
+
+    @property
     def num_tiles(self) -> int:
         return sum(self._tiles_of.values())
 

@@ -34,7 +34,7 @@ _TRAIN, _VAL = 0, 1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GradientFitReport:
-    """What a fit cost and how it went. The numbers of images and tiles are this process's."""
+    """What a fit cost and how it went. The numbers of images, tiles and defects are this process's share."""
 
     num_images: int
     num_tiles: int
@@ -84,9 +84,9 @@ def fit(
         embed_seconds = _first_pass(detector, tiles, held_out)
         done = _learn(detector, tiles, held_out, recipe, fabric, run_dir)
     report = GradientFitReport(
-        num_images=len(train) + len(train.defects),
+        num_images=tiles.num_images,
         num_tiles=tiles.num_tiles,
-        num_defects=len(train.defects) - tiles.num_left_out,
+        num_defects=tiles.num_defects,
         num_defects_left_out=tiles.num_left_out,
         fit_seconds=time.perf_counter() - started,
         embed_seconds=embed_seconds,
@@ -187,6 +187,8 @@ def _learn(
             entry = {"epoch": done.epoch + 1, "learning_rate": rate}
             try:
                 entry["train_loss"] = _epoch(wrapped, optimizer, batches, steps, done.epoch, recipe, fabric)
+                if not all(bool(value.isfinite().all()) for value in learning.values()):
+                    raise _NotFiniteError(f"a weight is not finite after epoch {done.epoch + 1}")
                 done.epoch += 1
                 if done.epoch % recipe.evaluate_every == 0 or done.epoch == recipe.epochs:
                     entry["val_loss"] = _evaluate(objective, held_out, done.epoch, recipe, fabric)
