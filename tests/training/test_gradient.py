@@ -23,9 +23,9 @@ from zellige.data.augment import Augment
 from zellige.data.dataset import TileDataset
 from zellige.models.patchcore import PatchCore
 from zellige.models.super_simple_net import SuperSimpleNet
-from zellige.training import one_pass
+from zellige.training import gradient, one_pass
 from zellige.training.gradient import GradientFitReport, fit, seed_of
-from zellige.training.resume import RESUME_FILE
+from zellige.training.resume import RESUME_FILE, Progress, save_progress
 
 GEOMETRY = Geometry(mode=GeometryMode.RESIZE, height=64, width=64)
 
@@ -297,6 +297,33 @@ def test_a_killed_fit_goes_on_and_ends_as_if_nothing_had_been(tmp_path: Path) ->
     assert not equal(whole, small_net())
     assert curve.read_text() == (tmp_path / "whole/learning_curve.json").read_text()
     assert (found.best_epoch, found.best_val_loss) == (expected.best_epoch, expected.best_val_loss)
+
+
+@pytest.mark.parametrize("how", ["augmented", "not kept", "accumulated, looked at rarely"])
+def test_it_goes_on_to_the_bit_however_it_learns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str) -> None:
+    train, val = small_fit(tmp_path)
+    settings: dict[str, Any] = {"epochs": 6, "batch_size": 2}
+    if how == "augmented":
+        augment = Augment("line", seed=3)
+        train = TileDataset(train.samples, geometry=GEOMETRY, color=Color.GRAY, augment=augment, defects=train.defects)
+    settings |= {"cache_mb": 0} if how == "not kept" else {}
+    settings |= {"accumulate": 3, "evaluate_every": 4} if how.startswith("accumulated") else {}
+    whole, resumed = small_net(), small_net()
+    run(whole, train, val, tmp_path / "whole", **settings)
+
+    def save_and_stop(path: Path, identity: str, done: Progress, *rest: Any) -> None:
+        save_progress(path, identity, done, *rest)
+        if done.epoch == 3:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(gradient, "save_progress", save_and_stop)
+        run(small_net(), train, val, tmp_path / "cut", **settings)
+    assert epoch_of(tmp_path / "cut" / RESUME_FILE) == 3
+    run(resumed, train, val, tmp_path / "cut", **settings)
+    assert equal(whole, resumed)
+    curves = [(tmp_path / name / "learning_curve.json").read_text() for name in ("whole", "cut")]
+    assert curves[0] == curves[1]
 
 
 def test_it_does_not_go_on_from_another_fit(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
