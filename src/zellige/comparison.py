@@ -204,9 +204,12 @@ def _facts(
     machine = f"{_processor()}, {os.cpu_count()} CPUs"
     commits = sorted({str(o.report["run"]["git commit"]) for o in outcomes if o.report is not None})
     test = data.splits["test"]
+    dependent = test.groups < test.good + test.defective
     return {
         "Data": f"{config.data.name}, {data.root}",
-        "Test pieces": f"{test.good} good and {test.defective} defective, the same for all candidates",
+        "Test pieces": f"{test.good} good and {test.defective} defective from {test.groups} groups (rolls, lots)",
+        "Judged on": "the same pieces for all candidates"
+        + ("; pieces of a group resemble each other, so the true intervals of the rates are wider" * dependent),
         "Data fingerprint": splits.fingerprint,
         "Seeds": ", ".join(str(child.seed) for child in plan.of(next(iter(plan.candidates)))),
         "Budget": plan.budget.words() or "none",

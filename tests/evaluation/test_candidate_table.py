@@ -22,6 +22,7 @@ def report(auroc: float | None, escapes: tuple[float, float, float], fit_seconds
         "image_auroc": auroc,
         "image_auroc_interval": [0.8, 0.99],
         "num_images": 60,
+        "num_groups": 12,
         "pixel_auroc": 0.75,
         "aupro": None,
         "escape_rate": {"value": value, "low": low, "high": high, "n": 20},
@@ -47,7 +48,7 @@ def test_means_and_intervals_over_the_seeds(row: Candidate) -> None:
     assert record["escape_rate"] == pytest.approx(0.15)
     assert record["escape_rate_low"] == 0.0
     assert (record["escape_rate_pieces_low"], record["escape_rate_pieces_high"]) == (0.012, 0.437)
-    assert [record[f"image_auroc_{part}"] for part in ("pieces_low", "pieces_high", "n")] == [0.8, 0.99, 60]
+    assert [record[f"image_auroc_{part}"] for part in ("pieces_low", "pieces_high", "n")] == [0.8, 0.99, 12]
     assert (record["escape_rate_n"], record["false_reject_rate_n"]) == (20, 40)
     assert (record["fit_seconds"], record["bundle_mb"], record["peak_memory_mb"]) == (5.0, 4.0, 900.0)
     assert (record["aupro"], record["aupro_low"]) == (None, None)
@@ -107,5 +108,5 @@ def test_page_and_picture(row: Candidate, tmp_path: Path, has_results: bool) -> 
     assert "FAILED: seed 0: &lt;disk&gt; full" in page
     assert "&lt;x&gt;" in page
     assert ("20 pieces: 1.2 to 43.7 %" in page) is has_results
-    assert ("60 pieces: 0.8000 to 0.9900" in page) is has_results
+    assert ("12 groups of pieces: 0.8000 to 0.9900" in page) is has_results
     assert "<script" not in page

@@ -41,6 +41,8 @@ class PiecesRange:
     low: float
     high: float
     n: int
+    unit: str
+    """Of what there are n: pieces, or groups where a group has several pieces."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -184,13 +186,18 @@ def write_csv(rows: Sequence[Candidate], path: Path, *, recommended: str | None)
 
 def _joined(rates: Sequence[Json]) -> PiecesRange:
     return PiecesRange(
-        low=min(rate["low"] for rate in rates), high=max(rate["high"] for rate in rates), n=int(rates[0]["n"])
+        low=min(rate["low"] for rate in rates),
+        high=max(rate["high"] for rate in rates),
+        n=int(rates[0]["n"]),
+        unit=str(rates[0].get("unit", "pieces")),
     )
 
 
 def _auroc_interval(report: Json) -> Json:
+    """Of an AUROC: it is taken over groups, see `EvaluationReport.image_auroc_interval`."""
     low, high = report["image_auroc_interval"]
-    return {"low": low, "high": high, "n": report["num_images"]}
+    unit = "pieces" if report["num_groups"] == report["num_images"] else "groups of pieces"
+    return {"low": low, "high": high, "n": report["num_groups"], "unit": unit}
 
 
 def _cut(bound: float, highest: float) -> float:

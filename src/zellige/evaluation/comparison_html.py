@@ -121,7 +121,11 @@ def _table(rows: Sequence[Candidate], recommended: str | None) -> str:
         cells = cells_of(row)
         for key, found in row.pieces.items():
             cells[key] += f"\n{_pieces_words(key, found)}"
-        body += f"<tr><td>{name}</td>" + "".join(f"<td>{_lines(cells[key])}</td>" for key in HEADS) + "</tr>"
+        body += (
+            f"<tr><td>{name}</td>"
+            + "".join(f"<td>{_lines(cells[key].replace(' (', chr(10) + '('))}</td>" for key in HEADS)
+            + "</tr>"
+        )
         remarks = [f"settings: {row.settings}"] if row.settings else []
         remarks += [f"FAILED: {error}" for error in row.errors]
         if remarks:
@@ -132,8 +136,8 @@ def _table(rows: Sequence[Candidate], recommended: str | None) -> str:
 
 def _pieces_words(key: str, found: PiecesRange) -> str:
     if key in RATES:
-        return f"{found.n} pieces: {100 * found.low:.1f} to {100 * found.high:.1f} %"
-    return f"{found.n} pieces: {found.low:.4f} to {found.high:.4f}"
+        return f"{found.n} {found.unit}: {100 * found.low:.1f} to {100 * found.high:.1f} %"
+    return f"{found.n} {found.unit}: {found.low:.4f} to {found.high:.4f}"
 
 
 def _lines(text: str) -> str:

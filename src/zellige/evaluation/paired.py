@@ -23,8 +23,9 @@ def difference_noise(
     """Estimate the standard error of the difference of two mean AUROCs over the same images and the same seeds.
 
     Two sources are added as variances. The images: had other pieces come to the test, both detectors would have met
-    other pieces; what an image (or all images of a group) adds to the difference is its placement value. The seeds:
-    the spread of the differences, seed by seed; with one seed it is not known and left out.
+    other pieces; what an image adds to the difference is its placement value. Images of a group are taken together, or
+    one by one where that gives more. The seeds: the spread of the differences, seed by seed; with one seed it is not
+    known and left out.
 
     Args:
         first: (S, N) scores of one detector, a row per seed, higher = worse.
@@ -60,9 +61,15 @@ def difference_noise(
     share = np.where(is_defective, num_defective, len(is_defective) - num_defective)
     influence = (placed.mean(0) - by_seed.mean()) / share
     _, group_of = np.unique(np.asarray(groups), return_inverse=True)
-    sums = np.bincount(group_of, weights=influence)
-    of_images = float(np.square(sums).sum()) * len(sums) / max(len(sums) - 1, 1)
+    by_group = np.bincount(group_of, weights=influence).astype(np.float64)
+    # Two or three groups say little about their own scatter; then the pieces alone are the safer guide.
+    of_images = max(_variance_of_sum(by_group), _variance_of_sum(influence))
     return math.sqrt(of_seeds + of_images)
+
+
+def _variance_of_sum(parts: NDArray[np.float64]) -> float:
+    """Variance of the sum of independent parts with mean zero, from the parts themselves."""
+    return float(np.square(parts).sum()) * len(parts) / max(len(parts) - 1, 1)
 
 
 def placements(scores: NDArray[np.float64], is_defective: NDArray[np.bool_]) -> NDArray[np.float64]:
