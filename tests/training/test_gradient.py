@@ -383,6 +383,20 @@ def test_the_seed_decides_and_no_global_state_does(tmp_path: Path) -> None:
     assert not equal(fits[0], fits[2])
 
 
+def test_half_precision_learns_nearly_the_same_with_whole_weights(tmp_path: Path) -> None:
+    train, val = small_fit(tmp_path)
+    nets = []
+    for precision in ("32-true", "bf16-mixed"):
+        (tmp_path / precision).mkdir()
+        fabric, net = Fabric(accelerator="cpu", devices=1, precision=precision), small_net()
+        fit(net, train, val, fabric=fabric, run_dir=tmp_path / precision, epochs=4, batch_size=4)
+        nets.append(net)
+    assert not equal(*nets)
+    for name, value in weights(nets[1]).items():
+        assert value.dtype == torch.float32
+        assert (value - weights(nets[0])[name]).abs().max() < 0.02
+
+
 def test_seeds_of_steps_differ() -> None:
     seeds = {
         seed_of(seed, part, epoch, step, 0)
