@@ -32,7 +32,7 @@ browser:  # the browser that the tests of the MLflow pages drive; they are skipp
 	    apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium chromium-driver >/dev/null; } || \
 	  echo "no chromium, and it could not be installed: the browser tests will be skipped"
 
-demo: setup  ## images, training, report, bundle and verdicts of a station, on a synthetic mosaic (about 2 minutes)
+demo: setup  ## images, training, report, bundle and verdicts of a station, on a synthetic mosaic (two to three minutes)
 	$(BIN)/python scripts/train.py experiment=demo run_name=$(DEMO)
 	$(BIN)/zellige-station describe runs/$(DEMO)/$(DEMO).zellige
 	$(BIN)/zellige-station inspect runs/$(DEMO)/$(DEMO).zellige \
