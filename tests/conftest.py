@@ -1,6 +1,7 @@
 """Small image sets that need no download, and the real programs, each in a process of its own."""
 
 import json
+import signal
 import subprocess
 import sys
 import time
@@ -57,6 +58,15 @@ def make_image_set(root: Path, *, rgb: bool = False, num: tuple[int, int, int, i
             save_image(root / folder / f"{index:02}.png", pixels)
             seed += 1
     return root
+
+
+def pytest_configure() -> None:
+    """Take interrupts as usual where the tests were started in the background of a shell, which ignores them.
+
+    A process hands "ignored" on to the programs that it starts, and those are to be interrupted.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:

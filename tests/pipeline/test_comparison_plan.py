@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 
 from tests.conftest import PROJECT
 from zellige.comparison_plan import Plan, make_plan, quote_list
-from zellige.config import register_schemas
+from zellige.config import PatchCoreConfig, register_schemas
 from zellige.core.errors import ConfigError
 from zellige.evaluation.recommendation import Budget
 
@@ -72,7 +72,7 @@ def test_every_run_is_composed_with_what_all_share_and_what_is_its_own() -> None
     first, last = plan.children[0], plan.children[-1]
     assert (first.config.model.stages, first.config.model.bank_size) == ([2, 3], 64)
     assert (first.config.geometry.mode, last.config.geometry.mode) == ("resize", "tiles")
-    assert (last.config.geometry.overlap_px, last.config.model.bank_size) == (32, 2048)
+    assert (last.config.geometry.overlap_px, last.config.model.bank_size) == (32, PatchCoreConfig().bank_size)
     for child in plan.children:
         seeds = {child.config.seed, child.config.model.seed, child.config.trainer.seed}
         assert seeds == {child.seed}
