@@ -15,8 +15,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from zellige.core.perlin_noise import Floats, perlin_noise
 from zellige.core.types import Pixels
-from zellige.data.perlin_noise import Floats, perlin_noise
 
 Mask = NDArray[np.bool_]
 Change = tuple[Pixels, Mask]

@@ -21,8 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zellige.core.errors import ConfigError, InputError
+from zellige.core.perlin_noise import perlin_noise
 from zellige.core.types import Pixels
-from zellige.data.perlin_noise import perlin_noise
 from zellige.data.structural_anomalies import STRUCTURAL, Change
 
 Mask = NDArray[np.bool_]

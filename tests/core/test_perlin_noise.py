@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from zellige.data.perlin_noise import perlin_noise
+from zellige.core.perlin_noise import perlin_noise
 
 
 def slow_noise(size: tuple[int, int], cells: tuple[int, int], seed: int) -> np.ndarray:
