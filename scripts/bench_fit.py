@@ -8,30 +8,27 @@ JSON line. Quality is measured with the peer's protocol: the crops squashed to 2
 
 import argparse
 import json
-import shutil
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
+from bench_quality import SQUASHED, quality
+from bench_sets import write_set
 from lightning_fabric import Fabric
 
-from zellige.core.image_files import read_mask, read_pixels
 from zellige.core.memory import peak_memory_mb
-from zellige.core.types import Color, Geometry, GeometryMode, Sample
+from zellige.core.types import Color, Sample
 from zellige.data.dataset import TileDataset
 from zellige.data.index import load_splits
 from zellige.data.splits import Fractions
-from zellige.evaluation import metrics
-from zellige.evaluation.pixels import PixelHistogram, read_defect_mask
-from zellige.evaluation.predictions import PredictionSet
 from zellige.models.patchcore import PatchCore
+from zellige.training.allocator import keep_freed_memory
 from zellige.training.one_pass import fit
 from zellige.training.predict import predict
 
-SQUASHED = Geometry(mode=GeometryMode.RESIZE, height=256, width=256)
 NUM_TRAIN = 200
 SEEDS = (0, 1, 2)
 
@@ -41,19 +38,20 @@ def main() -> None:
     parser.add_argument("--root", type=Path, default=Path("data/raw/MagneticTile"))
     parser.add_argument("--subset", type=Path, default=Path("data/bench/magnetic_tile_200"))
     args = parser.parse_args()
+    keep_freed_memory()  # before the first pass of the plain backbone, which has the same right to it
     splits, _ = load_splits(
         args.root, "magnetic_tile", Fractions(train=0.8, val=0.1, test=0.1), seed=0, color=Color.GRAY.value
     )
     chosen = np.sort(np.random.default_rng(0).permutation(len(splits.train))[:NUM_TRAIN])
-    train, test = write_subset([splits.train[i] for i in chosen], splits.test, args.subset)
-    shutil.rmtree(args.subset / "ours", ignore_errors=True)
+    train = tuple(splits.train[i] for i in chosen)
+    write_set(replace(splits, train=train, train_defects=(), val=()), args.subset)
 
     full = fit_and_backbone_pass(splits.train, args.subset)
-    runs = [fit_and_predict(train, test, seed, args.subset / "ours" / str(seed)) for seed in SEEDS]
+    runs = [fit_and_predict(train, splits.test, seed, args.subset / "ours" / str(seed)) for seed in SEEDS]
     result = {
         "full_fit": full,
         "subset": {name: [run[name] for run in runs] for name in runs[0]},
-        "num_subset": [len(train), len(test)],
+        "num_subset": [len(train), len(splits.test)],
         "peak_memory_mb": round(peak_memory_mb()),
     }
     print(json.dumps(result))
@@ -89,39 +87,6 @@ def fit_and_predict(train: Sequence[Sample], test: Sequence[Sample], seed: int, 
     judged = quality(predictions)
     predictions.drop_maps()
     return {"fit_s": fitted.fit_seconds, **judged}
-
-
-def quality(predictions: PredictionSet) -> dict[str, float]:
-    """Image AUROC, pixel AUROC and AUPRO of stored TEST predictions, maps at the size of the images."""
-    pixels = PixelHistogram()
-    for prediction in predictions:
-        pixels.add_prediction(prediction, read_defect_mask(prediction))
-    found = pixels.compute_metrics()
-    image = metrics.image_auroc(predictions.scores, predictions.is_defective)
-    return {"image_auroc": image, "pixel_auroc": found.auroc, "aupro": found.aupro}
-
-
-def write_subset(train: Sequence[Sample], test: Sequence[Sample], root: Path) -> tuple[list[Sample], list[Sample]]:
-    """Write gray PNGs and masks in the MVTec layout; return the samples of the copies."""
-    shutil.rmtree(root, ignore_errors=True)
-    return [_copy(s, root, "train") for s in train], [_copy(s, root, "test") for s in test]
-
-
-def _copy(sample: Sample, root: Path, split: str) -> Sample:
-    pixels = read_pixels(sample.image_path)
-    image = root / split / sample.kind / f"{sample.image_path.stem}.png"
-    mask = root / "ground_truth" / sample.kind / f"{sample.image_path.stem}_mask.png" if sample.is_defective else None
-    image.parent.mkdir(parents=True, exist_ok=True)
-    cv2.imwrite(str(image), pixels)
-    if mask is not None and sample.mask_path is not None:
-        mask.parent.mkdir(parents=True, exist_ok=True)
-        cv2.imwrite(str(mask), read_mask(sample.mask_path, pixels.shape[:2]).astype(np.uint8) * 255)
-    elif mask is not None:
-        mask.parent.mkdir(parents=True, exist_ok=True)
-        cv2.imwrite(str(mask), np.zeros(pixels.shape[:2], np.uint8))
-    return Sample(
-        id=str(image.relative_to(root)), image_path=image, kind=sample.kind, group_id=sample.group_id, mask_path=mask
-    )
 
 
 if __name__ == "__main__":

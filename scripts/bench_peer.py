@@ -1,9 +1,11 @@
-"""Fit anomalib's PatchCore on an MVTec-style folder and store its raw scores and maps. Runs in .venv-peer.
+"""Fit one of anomalib's models on an MVTec-style folder and store its raw scores and maps. Runs in .venv-peer.
 
-    .venv-peer/bin/python scripts/bench_peer.py DATA OUT [--coreset 0.01] [--size 256]
+    .venv-peer/bin/python scripts/bench_peer.py DATA OUT [--model patchcore] [--size 256] [--coreset 0.01]
+        [--epochs N] [--openvino]
 
 The same EfficientNet-Lite0 weights, input size and images as ours, and the peer's own code for everything else. What
 comes out is what its network says before its normalization, which clamps: OUT/scores.json and OUT/maps/NNNN.npy.
+With --openvino its export is timed too, from a file to its answer, by its own inferencer.
 """
 
 import argparse
@@ -24,8 +26,9 @@ import numpy as np  # noqa: E402
 import timm  # noqa: E402
 import torch  # noqa: E402
 from anomalib.data import Folder  # noqa: E402
+from anomalib.deploy import ExportType, OpenVINOInferencer  # noqa: E402
 from anomalib.engine import Engine  # noqa: E402
-from anomalib.models import Patchcore  # noqa: E402
+from anomalib.models import Padim, Patchcore, Supersimplenet  # noqa: E402
 from anomalib.pre_processing import PreProcessor  # noqa: E402
 from torchvision.transforms.v2 import Compose, Normalize, Resize  # noqa: E402
 
@@ -37,20 +40,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
     parser.add_argument("out", type=Path)
+    parser.add_argument("--model", choices=("patchcore", "padim", "supersimplenet"), default="patchcore")
     parser.add_argument("--coreset", type=float, default=0.01)
     parser.add_argument("--size", type=int, default=256)
+    parser.add_argument("--epochs", type=int, help="of supersimplenet (default: the peer's 300)")
+    parser.add_argument("--openvino", action="store_true", help="export, and time the exported model")
     args = parser.parse_args()
     timm.create_model = offline_model
     side = (args.size, args.size)
     prepare = Compose([Resize(side, antialias=True), Normalize([0.5] * 3, [0.5] * 3)])
-    model = Patchcore(
-        backbone="tf_efficientnet_lite0",
-        layers=["blocks.2", "blocks.4"],
-        coreset_sampling_ratio=args.coreset,
-        pre_processor=PreProcessor(transform=prepare),
-        evaluator=False,
-        visualizer=False,
-    )
+    model = make_model(args.model, PreProcessor(transform=prepare), args.coreset)
     kinds = sorted(p.name for p in (args.data / "test").iterdir() if p.name != "good")
     data = Folder(
         name="bench",
@@ -73,10 +72,12 @@ def main() -> None:
             enable_progress_bar=False,
             num_sanity_val_steps=0,
             limit_val_batches=1,
+            **({} if args.epochs is None else {"max_epochs": args.epochs}),
         )
         started = time.perf_counter()
         engine.fit(model=model, datamodule=data)
         fit_s = time.perf_counter() - started
+        openvino = time_openvino(engine, model, args.data, Path(folder)) if args.openvino else {}
     network = model.model.eval()
     (args.out / "maps").mkdir(parents=True)
     images = sorted((args.data / "test").glob("*/*.png"))
@@ -93,8 +94,37 @@ def main() -> None:
         "fit_s": fit_s,
         "predict_ms": float(np.median(times)) * 1e3,
         "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+        **openvino,
     }
     (args.out / "scores.json").write_text(json.dumps({"cost": cost, "scores": scores}))
+
+
+def make_model(name: str, pre_processor: PreProcessor, coreset: float) -> torch.nn.Module:
+    shared = {
+        "backbone": "tf_efficientnet_lite0",
+        "layers": ["blocks.2", "blocks.4"],
+        "pre_processor": pre_processor,
+        "evaluator": False,
+        "visualizer": False,
+    }
+    if name == "patchcore":
+        return Patchcore(coreset_sampling_ratio=coreset, **shared)
+    return Padim(n_features=100, **shared) if name == "padim" else Supersimplenet(**shared)
+
+
+def time_openvino(engine: Engine, model: torch.nn.Module, data: Path, folder: Path) -> dict[str, float]:
+    """Time the peer's own inferencer, from a file to its answer, after a few that do not count."""
+    exported = engine.export(model=model, export_type=ExportType.OPENVINO, export_root=folder)
+    inferencer = OpenVINOInferencer(path=exported, device="CPU")
+    images = sorted((data / "test").glob("*/*.png"))[:: max(1, len(list((data / "test").glob("*/*.png"))) // 40)]
+    for path in images[:5]:
+        inferencer.predict(path)
+    times = []
+    for path in images:
+        started = time.perf_counter()
+        inferencer.predict(path)
+        times.append(time.perf_counter() - started)
+    return {"openvino_p50_ms": float(np.median(times)) * 1e3}
 
 
 def offline_model(name: str, *args: object, pretrained: bool = False, **settings: object) -> torch.nn.Module:

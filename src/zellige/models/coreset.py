@@ -10,12 +10,15 @@ retrieval"; a merge of greedy covers of parts is a cover of the whole). Distance
 Shapes: N vectors of D features arrive, M are kept, K is the projected size.
 """
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from zellige.core.errors import ConfigError
 
 _BLOCK = 256
+_AHEAD = 128
+"""Candidates that are looked at together: one product with many centers is many times as fast as many with one."""
 
 
 class StreamingCoreset:
@@ -96,24 +99,46 @@ def greedy_cover(points: Tensor, gap: Tensor, most: int, radius: float) -> tuple
     Returns:
         Indices of the points taken, in order, and the distances (N,) afterwards.
     """
-    norms = points.square().sum(1)
-    square = gap.square()
-    taken = []
-    limit = radius**2
-    for _ in range(min(most, len(points))):
-        farthest = int(square.argmax())
-        if float(square[farthest]) <= limit:
+    norms, square = points.square().sum(1), gap.square()
+    taken = torch.empty(0, dtype=torch.long, device=points.device)
+    while len(taken) < min(most, len(points)):
+        ahead, candidates = square.topk(min(_AHEAD + 1, len(points)))
+        # Gaps only shrink: while the farthest candidate is beyond all that are not candidates, it is the farthest.
+        floor = float(ahead[-1]) if len(ahead) > _AHEAD else 0.0
+        candidates = candidates[:_AHEAD]
+        new = candidates[_farthest_first(points[candidates], ahead[:_AHEAD], floor, radius**2, most - len(taken))]
+        if not len(new):
+            break
+        taken = torch.cat([taken, new])
+        square = torch.minimum(square, distance_to_nearest(points, points[new], norms).square())
+        square[new] = 0.0
+    return taken, square.sqrt()
+
+
+def _farthest_first(points: Tensor, square: Tensor, floor: float, limit: float, most: int) -> Tensor:
+    """Take the farthest of a few points again and again while it is no nearer than `floor` and beyond `limit`."""
+    between = torch.cdist(points, points, compute_mode="donot_use_mm_for_euclid_dist").square().cpu().numpy()
+    left, taken = square.cpu().numpy().copy(), list[int]()
+    while len(taken) < most:
+        farthest = int(left.argmax())
+        if left[farthest] <= limit or left[farthest] < floor:
             break
         taken.append(farthest)
-        to_new = torch.addmv(norms + norms[farthest], points, points[farthest], alpha=-2.0)
-        to_new[farthest] = 0.0
-        square = torch.minimum(square, to_new.clamp_(min=0.0))
-    return torch.tensor(taken, dtype=torch.long, device=points.device), square.sqrt()
+        np.minimum(left, between[farthest], out=left)
+    return torch.tensor(taken, dtype=torch.long, device=points.device)
 
 
-def distance_to_nearest(points: Tensor, centers: Tensor) -> Tensor:
-    """Euclidean distance (N,) of each point (N, K) to the nearest of the centers (M, K)."""
-    half = centers.square().sum(1) / 2
-    # Blocks whose table of distances stays in the cache: four times as fast as one table of all.
-    blocks = [torch.addmm(half, block, centers.T, alpha=-1.0).amin(1) for block in torch.split(points, _BLOCK)]
-    return (points.square().sum(1) + 2 * torch.cat(blocks)).clamp_(min=0.0).sqrt()
+def distance_to_nearest(points: Tensor, centers: Tensor, norms: Tensor | None = None) -> Tensor:
+    """Euclidean distance (N,) of each point (N, K) to the nearest of the centers (M, K).
+
+    `norms` (N,) are the points' squared norms, where they are known already.
+    """
+    norms = points.square().sum(1) if norms is None else norms
+    half, gaps = centers.square().sum(1) / 2, torch.empty_like(norms)
+    # Blocks whose table of distances stays in the cache, and one table for all: new memory costs more than the sums.
+    table = points.new_empty(min(_BLOCK, len(points)), len(centers))
+    for start in range(0, len(points), _BLOCK):
+        block = points[start : start + _BLOCK]
+        products = torch.addmm(half, block, centers.T, alpha=-1.0, out=table[: len(block)])
+        torch.amin(products, 1, out=gaps[start : start + _BLOCK])
+    return (norms + 2 * gaps).clamp_(min=0.0).sqrt()

@@ -21,6 +21,7 @@ from zellige.core.progress import progress
 from zellige.data.dataset import TileDataset
 from zellige.data.labelled_dataset import LabelledDataset
 from zellige.models.detector import GradientDetector
+from zellige.training.allocator import keep_freed_memory
 from zellige.training.feature_tiles import Batch, FeatureTiles
 from zellige.training.recipe import Recipe
 from zellige.training.resume import RESUME_FILE, Progress, load_progress, save_progress
@@ -78,6 +79,7 @@ def fit(
             f"trainer: {name} does not learn by gradient, expected trainer=one_pass, got trainer=gradient"
         )
     assert isinstance(detector, nn.Module)
+    keep_freed_memory()
     detector.to(fabric.device).eval()
     started = time.perf_counter()
     with _opened(detector, train, val, recipe, fabric, run_dir) as (tiles, held_out):

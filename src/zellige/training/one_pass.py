@@ -14,6 +14,7 @@ from zellige.core.errors import ConfigError
 from zellige.core.progress import progress
 from zellige.data.dataset import TileDataset
 from zellige.models.detector import Features, OnePassDetector
+from zellige.training.allocator import keep_freed_memory
 
 log = logging.getLogger(__name__)
 
@@ -60,6 +61,7 @@ def fit(
             "%d labelled defective images in train are not used: this model learns from good ones", len(train.defects)
         )
     assert isinstance(detector, torch.nn.Module)
+    keep_freed_memory()
     detector.to(fabric.device).eval()
     started = time.perf_counter()
     embed_seconds = 0.0

@@ -13,6 +13,7 @@ from zellige.core.progress import progress
 from zellige.core.tiling import Tiles, join
 from zellige.data.dataset import TileDataset
 from zellige.evaluation.predictions import PredictionSet, PredictionWriter
+from zellige.training.allocator import keep_freed_memory
 
 
 def predict(
@@ -23,6 +24,7 @@ def predict(
     Returns:
         The predictions, stored in `out_dir/split`, maps at the size of the images.
     """
+    keep_freed_memory()
     detector.to(fabric.device).eval()
     with (
         torch.inference_mode(),
