@@ -40,7 +40,7 @@ SQUASHED_ONLY = ("x_sdd",)
 """Smaller than a tile: there is nothing to gain."""
 PEER_EPOCHS = 60
 """Of the peer's supersimplenet, whose schedule follows it; its 300 would take half an hour per set."""
-PEER_FITS = {"padim": (3, ()), "patchcore": (3, ()), "supersimplenet": (1, ("--epochs", str(PEER_EPOCHS)))}
+PEER_FITS = {"padim": (2, ()), "patchcore": (2, ()), "supersimplenet": (1, ("--epochs", str(PEER_EPOCHS)))}
 COUNTERPARTS = {"patchcore": "patchcore", "padim": "padim", "super_simple_net": "supersimplenet"}
 COSTS_SET = "magnetic_tile"
 
