@@ -6,6 +6,7 @@ from numpy.typing import NDArray
 
 from zellige.core.types import AnomalyMap, Defect, PixelSize
 
+Points = NDArray[np.float64]
 MAX_DEFECTS = 1000
 """Most defects listed for one frame: the largest. A frame of noise has a million regions and must not stall a line."""
 
@@ -92,14 +93,33 @@ def region_length(region: NDArray[np.bool_], pixel_size: PixelSize | None = None
         3.5
     """
     sx, sy = (1.0, 1.0) if pixel_size is None else (pixel_size.cross_web_mm, pixel_size.down_web_mm)
+    return hull_length(convex_hull(outline_corners(region)) * (sx, sy))
+
+
+def outline_corners(region: NDArray[np.bool_]) -> Points:
+    """Corners of the pixels on a region's outline, (N, 2) float64 x, y in px; pixel (0, 0) covers 0 to 1.
+
+    Example:
+        >>> import numpy as np
+        >>> sorted(set(map(tuple, outline_corners(np.ones((1, 1), bool)).tolist())))
+        [(0.0, 0.0), (0.0, 1.0), (1.0, 0.0), (1.0, 1.0)]
+    """
     contours, _ = cv2.findContours(region.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
-    outline = np.concatenate(contours)[:, 0, :].astype(np.float32)
+    outline = np.concatenate(contours)[:, 0, :].astype(np.float64)
     # A pixel is a square, not a point: take the four corners of each outline pixel.
-    half = np.float32(0.5)
-    corners = np.concatenate(
-        [outline + np.array(c, np.float32) for c in ((-half, -half), (-half, half), (half, -half), (half, half))]
-    )
-    hull = cv2.convexHull(corners)[:, 0, :].astype(np.float64) * (sx, sy)
+    return np.concatenate([outline + corner for corner in ((0.0, 0.0), (0.0, 1.0), (1.0, 0.0), (1.0, 1.0))])
+
+
+def convex_hull(points: Points) -> Points:
+    """Convex hull (K, 2) of points (N, 2), in order around it. Exact for coordinates that float32 holds."""
+    origin = points.min(axis=0)
+    hull = cv2.convexHull((points - origin).astype(np.float32))
+    return np.asarray(hull[:, 0, :] + origin, np.float64)
+
+
+def hull_length(hull: Points) -> float:
+    """Longer side of the smallest rotated rectangle around a convex hull (K, 2), in the hull's unit."""
+    hull = hull - hull.min(axis=0)
     # One side of the smallest rectangle lies on the hull. Rectangles of equal area may differ in length (a 2 x 4 box
     # and a slanted one around the same staircase): take the longest, so that rounding does not choose. That is why
     # this is not cv2.minAreaRect.
