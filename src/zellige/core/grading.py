@@ -203,6 +203,10 @@ def roll_points(defects: Sequence[RollDefect], scheme: PointScheme, *, length_mm
         InputError: a defect that begins beyond the roll's end.
 
     Source: ASTM D5430, four-point system (docs/guide/web.md says which of its rules are here).
+
+    Example:
+        >>> roll_points([], FOUR_POINT, length_mm=1000.0)
+        0
     """
     sections: dict[int, int] = {}
     for d in defects:

@@ -57,7 +57,13 @@ class ProfileDrift:
 
 
 def column_profile(pixels: Pixels) -> Profile:
-    """Mean of every eighth line, over channels too: uint8 (H, W) or (H, W, 3) to (W,) float64, DN."""
+    """Mean of every eighth line, over channels too: uint8 (H, W) or (H, W, 3) to (W,) float64, DN.
+
+    Example:
+        >>> import numpy as np
+        >>> column_profile(np.array([[4, 8], [0, 0]], np.uint8)).tolist()
+        [4.0, 8.0]
+    """
     lines = pixels[::_EVERY_LINE]
     sums = cv2.reduce(lines.reshape(len(lines), -1), 0, cv2.REDUCE_SUM, dtype=cv2.CV_32S)
     return np.asarray(sums.reshape(pixels.shape[1], -1).mean(axis=1) / len(lines), np.float64)

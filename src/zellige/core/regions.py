@@ -118,7 +118,13 @@ def convex_hull(points: Points) -> Points:
 
 
 def hull_length(hull: Points) -> float:
-    """Longer side of the smallest rotated rectangle around a convex hull (K, 2), in the hull's unit."""
+    """Longer side of the smallest rotated rectangle around a convex hull (K, 2), in the hull's unit.
+
+    Example:
+        >>> import numpy as np
+        >>> hull_length(convex_hull(np.array([[0, 0], [3, 4], [3.4, 3.7], [0.4, -0.3], [1.5, 2]])))
+        5.0
+    """
     hull = hull - hull.min(axis=0)
     # One side of the smallest rectangle lies on the hull. Rectangles of equal area may differ in length (a 2 x 4 box
     # and a slanted one around the same staircase): take the longest, so that rounding does not choose. That is why

@@ -185,7 +185,12 @@ def web_mask(blocks: Sequence[WebBlock], width_px: int, *, margin_px: float = 0.
     Args:
         blocks: of consecutive lines, from `find_web`; blocks that are not WEB are false throughout.
         width_px: width W of the lines.
-        margin_px: what is left out at each seen edge: fraying, selvedge, half a tile of the net.
+        margin_px: what is left out at each edge: fraying, selvedge.
+
+    Example:
+        >>> block = WebBlock(first_line=0, num_lines=1, state=WebState.WEB, left_px=1.2, right_px=4.9)
+        >>> web_mask([block], 6).tolist()
+        [[False, False, True, True, False, False]]
     """
     left, right = edge_lines(blocks)
     columns = np.arange(width_px)
@@ -202,6 +207,11 @@ def mask_outside(anomaly_map: AnomalyMap, mask: Mask) -> AnomalyMap:
 
     Raises:
         InputError: map and mask of two sizes.
+
+    Example:
+        >>> import numpy as np
+        >>> mask_outside(np.array([[9, 2, 3]], np.float32), np.array([[False, True, True]])).tolist()
+        [[2.0, 2.0, 3.0]]
     """
     if anomaly_map.shape != mask.shape:
         raise InputError(f"web mask: expected the map's size {anomaly_map.shape}, got {mask.shape}")
