@@ -144,6 +144,23 @@ def test_a_streak_is_closed_at_the_maximum_length_exactly(height: int) -> None:
     assert boxes(d for d in found if d.box_px[0] == 0) == [((0, 90, 1, 130), 40)]
 
 
+@settings(deadline=None, max_examples=100)
+@given(maps, st.lists(st.integers(1, 12), max_size=40), st.integers(1, 9))
+def test_records_of_streaks_do_not_depend_on_the_frames(
+    anomaly_map: np.ndarray, heights: list[int], longest: int
+) -> None:
+    """Line by line or in frames, the same parts with the same flags; no part too long, no pixel lost or doubled."""
+    found = stitch(anomaly_map, heights, max_length_lines=longest)
+    line_by_line = stitch(anomaly_map, [1] * len(anomaly_map), max_length_lines=longest)
+    assert sorted(map(flagged, found)) == sorted(map(flagged, line_by_line))
+    assert sum(d.area_px for d in found) == (anomaly_map > 0.5).sum()
+    assert all(d.box_px[3] - d.box_px[1] <= longest for d in found)
+
+
+def flagged(d: WebDefect) -> tuple:
+    return d.box_px, d.area_px, d.length_px, d.is_continuing, d.is_continuation
+
+
 @pytest.mark.parametrize("height", [10, 100, 33])
 def test_a_defect_of_exactly_the_maximum_length_does_not_go_on(height: int) -> None:
     anomaly_map = np.zeros((300, 4), np.float32)
