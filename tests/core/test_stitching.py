@@ -183,7 +183,13 @@ def test_missing_lines_end_what_is_open() -> None:
     (before,) = stitcher.add(ones, 6)
     assert (before.box_px, before.is_cut) == ((0, 0, 3, 4), True)
     (after,) = stitcher.finish()
-    assert (after.box_px, after.is_cut) == ((0, 6, 3, 10), False)
+    assert (after.box_px, after.is_cut) == ((0, 6, 3, 10), True)
+    whole = Stitcher(stitcher.rule)
+    whole.add(np.zeros((4, 3), np.float32), 0)
+    ones[0] = 0
+    whole.add(ones, 9)
+    (later,) = whole.finish()
+    assert (later.box_px, later.is_cut) == ((0, 10, 3, 13), False)
 
 
 def test_bad_maps() -> None:

@@ -30,7 +30,7 @@ class WebDefect:
     is_continuation: bool = False
     """Goes on from a record that was closed at the maximum length."""
     is_cut: bool = False
-    """The lines after it are missing: the defect may have been longer."""
+    """The lines before or after it are missing: the defect may have been longer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -48,6 +48,7 @@ class OpenRegion:
     hull_mm: Points | None
     """Where the lines' borders are known: lines of unequal pitch. Else the hull in px is scaled, which is exact."""
     is_continuation: bool = False
+    is_cut: bool = False
 
     @property
     def first_line(self) -> int:
@@ -117,6 +118,7 @@ def merge(parts: Sequence[OpenRegion], *, is_continuation: bool = False) -> Open
         area_mm2=sum(areas) if areas else None,
         hull_mm=_hull(hulls) if hulls else None,
         is_continuation=is_continuation or any(part.is_continuation for part in parts),
+        is_cut=any(part.is_cut for part in parts),
     )
 
 
@@ -138,7 +140,7 @@ def close(region: OpenRegion, pixel_size: PixelSize | None, *, is_continuing: bo
         length_mm=length_mm,
         is_continuing=is_continuing,
         is_continuation=region.is_continuation,
-        is_cut=is_cut,
+        is_cut=is_cut or region.is_cut,
     )
 
 

@@ -5,7 +5,7 @@ Regions that reach the last line stay open and go on with what touches them in t
 so the memory does not grow with the length of the web.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -71,6 +71,7 @@ class Stitcher:
         # One more column at each side, so that every column has two neighbors.
         self._border = np.zeros(rule.width_px + 2, np.int32)
         self._next_line: int | None = None
+        self._is_after_gap = False
         self._has_borders: bool | None = None
         self.num_dropped = 0
         """Regions beyond the largest `MAX_DEFECTS` of a block: noise. Where it grows, the lines are UNDECIDED."""
@@ -99,6 +100,7 @@ class Stitcher:
         closed: list[WebDefect] = []
         if self._next_line is not None and first_line > self._next_line:
             closed += self._close_all(is_cut=True)
+            self._is_after_gap = True
         is_above = anomaly_map > self.rule.pixel_threshold
         height, row = len(anomaly_map), 0
         if not self._open and not is_above.any():
@@ -109,7 +111,7 @@ class Stitcher:
             borders = None if borders_mm is None else borders_mm[row : stop + 1]
             closed += self._add_band(is_above[band], anomaly_map[band], first_line + row, borders)
             row = stop
-        self._next_line = first_line + height
+        self._next_line, self._is_after_gap = first_line + height, False
         return _in_order(closed)
 
     def finish(self) -> tuple[WebDefect, ...]:
@@ -148,6 +150,10 @@ class Stitcher:
         self, is_above: Mask, anomaly_map: AnomalyMap, line: int, borders_mm: Floats | None
     ) -> list[WebDefect]:
         labels, regions = self._find_regions(is_above, anomaly_map, line, borders_mm)
+        if self._is_after_gap:
+            for label in set(labels[0].tolist()) - {0}:
+                regions[label] = replace(regions[label], is_cut=True)
+            self._is_after_gap = False
         pairs = _touching(self._border, labels[0])
         is_full = {key for key, region in self._open.items() if line - region.first_line >= self.rule.max_length_lines}
         going_on = {key for key, _ in pairs if key in is_full}
