@@ -1,7 +1,7 @@
 """Flat field: against a slow version in float64, against the camera that was simulated, and every bad reference."""
 
 import json
-import subprocess
+import runpy
 import sys
 from pathlib import Path
 
@@ -199,19 +199,24 @@ def test_wrong_lines_and_levels() -> None:
         estimate_flat_field(DARK, BRIGHT, target_dn=255)
 
 
-def test_the_script_writes_it_or_says_why_not(tmp_path: Path) -> None:
-    names = {"dark": DARK, "bright": BRIGHT}
-    for name, lines in names.items():
+def test_the_script_writes_it_or_says_why_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main = runpy.run_path(str(PROJECT / "scripts/flat_field.py"))["main"]
+    for name, lines in {"dark": DARK, "bright": BRIGHT}.items():
         cv2.imwrite(str(tmp_path / f"{name}.png"), lines)
 
-    def run(dark: str, bright: str) -> subprocess.CompletedProcess[str]:
-        arguments = ["--dark", tmp_path / f"{dark}.png", "--bright", tmp_path / f"{bright}.png", "--target-dn", "180"]
-        command = [sys.executable, PROJECT / "scripts/flat_field.py", *arguments, "--out", tmp_path / "x.flat.json"]
-        return subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=60, check=False)
+    def run(dark: str, bright: str) -> int:
+        arguments = ["--dark", tmp_path / f"{dark}.png", "--bright", tmp_path / f"{bright}.png", "--target-dn", 180]
+        monkeypatch.setattr(sys, "argv", ["flat_field", *map(str, arguments), "--out", str(tmp_path / "x.flat.json")])
+        return main()
 
-    done = run("bright", "dark")
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith("error: flat field: expected the dark reference below")
-    assert run("dark", "bright").returncode == 0
+    assert run("bright", "dark") == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.startswith("error: flat field: expected the dark reference below")
+    assert not (tmp_path / "x.flat.json").exists()
+    assert run("dark", "bright") == 0
     expected = estimate_flat_field(DARK, BRIGHT, target_dn=180)
     assert read_flat_field(tmp_path / "x.flat.json").id == expected.id
+    assert f"flat field {expected.id}" in capsys.readouterr().out

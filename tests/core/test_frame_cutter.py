@@ -9,7 +9,7 @@ from zellige.core.errors import ConfigError, InputError
 from zellige.core.frame_cutter import FrameCutter
 
 
-@settings(deadline=None, max_examples=80)
+@settings(deadline=None, max_examples=50)
 @given(st.integers(1, 40), st.data())
 def test_every_line_counts_once(height: int, data: st.DataObject) -> None:
     context = data.draw(st.integers(0, (height - 1) // 2))

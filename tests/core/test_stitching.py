@@ -1,5 +1,6 @@
 """A defect cut by frame borders is the same defect uncut: exactly one record, of the right size, at every phase."""
 
+import gc
 import tracemalloc
 from collections.abc import Iterable
 
@@ -53,7 +54,7 @@ maps = arrays(
 )
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=100)
 @given(maps, st.lists(st.integers(1, 12), max_size=40), st.sampled_from([0, 7, 3_000_000]))
 def test_cut_or_uncut_the_defects_are_the_same(anomaly_map: np.ndarray, heights: list[int], first_line: int) -> None:
     expected = find_defects(anomaly_map, pixel_threshold=0.5, pixel_size=SIZE, first_line=first_line)
@@ -77,7 +78,7 @@ def chains(draw: st.DrawFn) -> tuple[int, int, Geometry]:
     return height, draw(st.integers(0, 12)), geometry
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=50)
 @given(chains(), st.integers(1, 30), st.integers(1, 200), st.integers(0, 60), st.integers(0, 99))
 def test_one_record_at_any_phase_of_any_border(
     chain: tuple[int, int, Geometry], width: int, length: int, x: int, y: int
@@ -144,7 +145,7 @@ def test_a_streak_is_closed_at_the_maximum_length_exactly(height: int) -> None:
     assert boxes(d for d in found if d.box_px[0] == 0) == [((0, 90, 1, 130), 40)]
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=60)
 @given(maps, st.lists(st.integers(1, 12), max_size=40), st.integers(1, 9))
 def test_records_of_streaks_do_not_depend_on_the_frames(
     anomaly_map: np.ndarray, heights: list[int], longest: int
@@ -237,9 +238,11 @@ def test_memory_is_flat_over_a_million_lines() -> None:
     tracemalloc.start()
     for number in range(100):
         count += len(stitcher.add(block, number * len(block)))
-        held.append(tracemalloc.get_traced_memory()[0])
+        if number in (10, 99):
+            gc.collect()
+            held.append(tracemalloc.get_traced_memory()[0])
     tracemalloc.stop()
     count += len(stitcher.finish())
     assert count == 1_000_000 // 25_000 + 101 + 100
-    assert max(held[10:]) < held[9] + 20_000
+    assert held[1] < held[0] + 10_000
     assert stitcher.num_open == 0

@@ -28,7 +28,7 @@ def straight(left: float, right: float, num_lines: int = 32, **options: float) -
     return draw(np.full(num_lines, left), np.full(num_lines, right), **options)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=30)
 @given(st.floats(5, 60), st.floats(-2, 2), st.booleans())
 def test_edges_to_a_part_of_a_pixel(left: float, excess: float, is_bright: bool) -> None:
     levels = {"web_dn": 60.0, "background_dn": 200.0} if is_bright else {}
