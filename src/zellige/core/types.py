@@ -125,6 +125,21 @@ class Frame:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LabelledBox:
+    """A kind of defect and a box: x0, y0, x1, y1 in px of the stored image; pixel i reaches from i to i + 1."""
+
+    kind: str
+    box_px: tuple[float, float, float, float]
+
+    def __post_init__(self) -> None:
+        x0, y0, x1, y1 = self.box_px
+        if not self.kind or self.kind == GOOD:
+            raise InputError(f"box {self.box_px}: expected the kind of a defect, got {self.kind!r}")
+        if not (0 <= x0 < x1 < math.inf and 0 <= y0 < y1 < math.inf):
+            raise InputError(f"box {self.box_px}: expected 0 <= x0 < x1 and 0 <= y0 < y1")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:
     """One labelled image of a data set. `id` is unique within the set; `group_id` never straddles two splits."""
 
@@ -134,12 +149,18 @@ class Sample:
     group_id: str
     mask_path: Path | None = None
     pixel_size: PixelSize | None = None
+    boxes: tuple[LabelledBox, ...] = ()
+    """The defects by kind and place, where somebody drew them."""
 
     def __post_init__(self) -> None:
         if not self.id or not self.kind or not self.group_id:
             raise InputError(f"sample {self.image_path}: id, kind and group_id must not be empty")
         if self.mask_path is not None and not self.is_defective:
             raise InputError(f"sample {self.id}: a good image has a mask ({self.mask_path}): labels contradict")
+        if self.boxes and not self.is_defective:
+            raise InputError(
+                f"sample {self.id}: a good image has {len(self.boxes)} boxes of defects: labels contradict"
+            )
 
     @property
     def is_defective(self) -> bool:

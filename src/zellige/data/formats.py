@@ -13,10 +13,11 @@ from pathlib import Path
 from zellige.core.errors import ConfigError, InputError
 from zellige.core.image_files import IMAGE_SUFFIXES
 from zellige.core.types import GOOD, PixelSize, Sample
+from zellige.data.box_text import boxes_from_text
 
 SPLIT_NAMES = ("train", "val", "test")
 _MASK_FOLDERS = ("ground_truth", "masks")
-_MANIFEST_COLUMNS = ("path", "label", "kind", "mask", "group", "pixel_size", "split")
+_MANIFEST_COLUMNS = ("path", "label", "kind", "mask", "boxes", "group", "pixel_size", "split")
 _LABELS: Mapping[str, bool] = {"good": False, "0": False, "defective": True, "1": True}
 _SYSTEM_FILES = frozenset({"thumbs.db", "desktop.ini"})
 
@@ -124,8 +125,9 @@ def read_magnetic_tile(root: Path, pixel_size: PixelSize | None) -> Listing:
 def read_manifest(root: Path, pixel_size: PixelSize | None) -> Listing:
     """List a CSV manifest: `root` is the file, or a folder that holds manifest.csv; paths are relative to the file.
 
-    Columns: path, and label (good or defective, 0 or 1) or kind or both; optional mask, group, pixel_size (mm, one
-    number or "cross-web x down-web", as 0.05x0.1) and split (train, val, test; for all lines or for none).
+    Columns: path, and label (good or defective, 0 or 1) or kind or both; optional mask, boxes (x0 y0 x1 y1 kind; ...),
+    group, pixel_size (mm, one number or "cross-web x down-web", as 0.05x0.1) and split (train, val, test; for all lines
+    or for none).
 
     Raises:
         InputError: missing file, missing or unknown column, a bad or repeated line; the message names the line.
@@ -263,6 +265,7 @@ def _manifest_row(
         group_id=value.get("group") or sample_id,
         mask_path=mask if kind != GOOD else None,
         pixel_size=size,
+        boxes=boxes_from_text(value.get("boxes", "")),
     )
     return Row(sample=sample, split=split), mask
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from zellige.core.errors import ConfigError, InputError
 from zellige.core.image_files import in_color
 from zellige.core.types import Color, Pixels, PixelSize, Sample, Splits
+from zellige.data.box_text import boxes_to_text
 from zellige.data.duplicates import Pair, find_pairs, merge_groups
 from zellige.data.formats import LAYOUTS, SPLIT_NAMES, Listing, Skipped
 from zellige.data.report import DataReport, DuplicatesReport, SplitCounts
@@ -166,7 +167,8 @@ def _build_splits(scanned: Sequence[Scanned], groups: Sequence[str], assignment:
         if split is None:
             continue
         sample = item.row.sample
-        lines.append(json.dumps([sample.id, item.content, item.mask_content, sample.kind, split]))
+        boxes = [boxes_to_text(sample.boxes)] if sample.boxes else []  # only then: other sets keep their fingerprint
+        lines.append(json.dumps([sample.id, item.content, item.mask_content, sample.kind, split, *boxes]))
         mask_path = None if item.is_mask_empty else sample.mask_path
         members[split].append(replace(sample, group_id=group, mask_path=mask_path))
     fingerprint = hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest()

@@ -12,7 +12,7 @@ import numpy as np
 from zellige.core.errors import InputError
 from zellige.core.image_files import decode_pixels, read_bytes, read_mask
 from zellige.core.progress import progress
-from zellige.core.types import Pixels
+from zellige.core.types import Pixels, Sample
 from zellige.data.duplicates import Thumbnail, thumbnail_of
 from zellige.data.formats import Row
 from zellige.data.shortcut import Metadata
@@ -81,6 +81,7 @@ def _read(row: Row, good_mask: Path | None, check: Callable[[Pixels, str], objec
     pixels = decode_pixels(data, f"image {sample.image_path}")
     check(pixels, f"image {sample.image_path}")
     height, width = pixels.shape[:2]
+    _check_boxes(sample, height, width)
     mask_path = sample.mask_path or good_mask
     is_empty, mask_content = False, ""
     if mask_path is not None:
@@ -105,3 +106,11 @@ def _read(row: Row, good_mask: Path | None, check: Callable[[Pixels, str], objec
         is_mask_empty=is_empty,
         thumbnail=thumbnail_of(pixels),
     )
+
+
+def _check_boxes(sample: Sample, height: int, width: int) -> None:
+    for box in sample.boxes:
+        if box.box_px[2] > width or box.box_px[3] > height:
+            raise InputError(
+                f"sample {sample.id}: box {box.box_px}: expected it inside the image of {width} x {height} px"
+            )
