@@ -1,4 +1,4 @@
-"""Read a data set, split it, look for duplicates and shortcuts; print what was found and write it to OUT."""
+"""Read a data set, split it, look for duplicates and shortcuts; or report on labels and convert them; write to OUT."""
 
 import json
 from pathlib import Path
@@ -6,17 +6,25 @@ from typing import cast
 
 import cv2
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import InterpolationToMissingValueError
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from zellige.config import PrepareConfig, load_data
+from zellige.config import PrepareConfig, load_data, to_pixel_size
+from zellige.config_labels import LabelsConfig
+from zellige.core.errors import ConfigError
 from zellige.data.contact_sheet import contact_sheet
+from zellige.data.label_listing import Source
+from zellige.data.prepare_labels import prepare_labels
 from zellige.data.report import DataReport
 from zellige.program import run
 
 
 def main(config: DictConfig) -> None:
+    if config.labels.root is not None:
+        report_on_labels(config)
+        return
     settings = cast(PrepareConfig, OmegaConf.to_object(config))
     splits, report = load_data(settings.data)
     out = Path(settings.out)
@@ -26,6 +34,28 @@ def main(config: DictConfig) -> None:
     (out / "contact_sheet.png").write_bytes(cv2.imencode(".png", sheet[..., ::-1])[1].tobytes())
     show(report)
     Console().print(f"written: {out / 'data_report.json'}, {out / 'contact_sheet.png'}", soft_wrap=True)
+
+
+def report_on_labels(config: DictConfig) -> None:
+    try:
+        out = Path(config.out)
+    except InterpolationToMissingValueError:
+        raise ConfigError(
+            "out: expected a folder for the report and the converted set, got none; set out=DIR"
+        ) from None
+    settings = cast(LabelsConfig, OmegaConf.to_object(config.labels))
+    report = prepare_labels(
+        Source(root=Path(str(settings.root)), kinds=tuple(settings.kinds), voc_boxes=settings.voc_boxes),
+        out,
+        format_name=settings.format,
+        to=settings.to,
+        pixel_size=to_pixel_size(settings.pixel_size_mm, "labels.pixel_size_mm"),
+        on_bad=settings.on_bad,
+        unlabelled=settings.unlabelled,
+        fill_boxes=settings.fill_boxes,
+    )
+    for line in [*report.to_lines(), f"written: {out}"]:
+        Console().print(escape(line), soft_wrap=True, highlight=False)
 
 
 def show(report: DataReport) -> None:

@@ -15,6 +15,7 @@ import pytest
 
 PROGRAM_TESTS = (
     "tests/configs/test_configs.py",
+    "tests/data/test_label_report.py",
     "tests/export/test_export_script.py",
     "tests/pipeline/test_auto_stages.py",
     "tests/pipeline/test_bad_input.py",

@@ -11,6 +11,7 @@ from hydra.utils import instantiate
 from lightning_fabric import Fabric, seed_everything
 from omegaconf import MISSING, OmegaConf
 
+from zellige.config_labels import LabelsConfig
 from zellige.core.errors import ConfigError
 from zellige.core.types import Geometry, GeometryMode, PixelSize, Splits
 from zellige.data.index import load_splits
@@ -263,10 +264,11 @@ class RunConfig:
 
 @dataclass
 class PrepareConfig:
-    """Reading and reporting on a data set without training."""
+    """Reading and reporting on a data set without training; with labels.root, labels in the formats of others."""
 
     out: str = "outputs/${data.name}"
     data: DataConfig = field(default_factory=DataConfig)
+    labels: LabelsConfig = field(default_factory=LabelsConfig)
 
 
 def register_schemas() -> None:
@@ -337,8 +339,8 @@ def make_fabric(config: EngineConfig, *, seed: int = 0) -> Fabric:
         raise ConfigError(f"engine.accelerator: {config.accelerator!r} cannot be used: {error}") from None
 
 
-def to_pixel_size(value: Any) -> PixelSize | None:
-    """Turn `data.pixel_size_mm` (null, a number, or [cross_web, down_web]) into a pixel size.
+def to_pixel_size(value: Any, key: str = "data.pixel_size_mm") -> PixelSize | None:
+    """Turn the setting `key` (null, a number, or [cross_web, down_web]) into a pixel size.
 
     Raises:
         ConfigError: anything else.
@@ -348,7 +350,7 @@ def to_pixel_size(value: Any) -> PixelSize | None:
     numbers = value if isinstance(value, list | tuple) else [value]
     ok = len(numbers) in (1, 2) and all(isinstance(n, int | float) and not isinstance(n, bool) for n in numbers)
     if not ok:
-        raise ConfigError(f"data.pixel_size_mm: expected one or two numbers in mm, got {value!r}")
+        raise ConfigError(f"{key}: expected one or two numbers in mm, got {value!r}")
     return PixelSize(cross_web_mm=float(numbers[0]), down_web_mm=float(numbers[-1]))
 
 

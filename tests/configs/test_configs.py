@@ -29,9 +29,11 @@ from zellige.config import (
     to_pixel_size,
     to_target,
 )
+from zellige.config_labels import LabelsConfig
 from zellige.core.errors import ConfigError
 from zellige.core.types import Geometry, PixelSize
 from zellige.data.augment import Augment
+from zellige.data.prepare_labels import prepare_labels
 from zellige.data.splits import Fractions
 from zellige.data.synthetic import SyntheticWeb
 from zellige.evaluation.calibrate import Target
@@ -72,6 +74,7 @@ def test_the_options_are_found() -> None:
         (OnePassConfig, one_pass.fit),
         (GeometryConfig, Geometry),
         (CalibrationConfig, Target),
+        (LabelsConfig, prepare_labels),
     ],
 )
 def test_a_schema_has_the_defaults_of_what_it_builds(schema: type, built: type) -> None:

@@ -1,0 +1,97 @@
+"""DeepPCB: boxes in a text file for each tested board, beside a template without defects.
+
+Each line of trainval.txt and test.txt names an image and its labels, `g/n/ID.jpg g/n_not/ID.txt`; on disk the image is
+`ID_test.jpg` and the template `ID_temp.jpg`. A line of labels is `x1 y1 x2 y2 type`, separated by spaces or commas.
+
+Source: https://github.com/tangsanli5201/DeepPCB
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path, PurePosixPath
+
+from zellige.core.errors import InputError
+from zellige.data.annotations import AnnotatedDefect, Canvas
+from zellige.data.label_listing import Entry, ImageIndex, LabelListing, Source, files_below, read_text
+
+KINDS = ("open", "short", "mousebite", "spur", "copper", "pin-hole")
+LISTS = {"trainval.txt": "train", "test.txt": "test"}
+
+
+def list_deeppcb(source: Source) -> LabelListing:
+    """List the pairs that trainval.txt and test.txt name: the template is good, the tested image has the defects.
+
+    A pair is one group. Lines whose files are missing are dropped with their reason.
+
+    Raises:
+        InputError: neither list is there, or a line names no two files.
+    """
+    root, listing = source.root, LabelListing(kinds=list(KINDS))
+    lists = [path for path in files_below(root, (".txt",)) if path.name in LISTS]
+    if not lists:
+        raise InputError(f"labels {root}: expected {' and '.join(LISTS)}, got neither")
+    images = ImageIndex(root)
+    for path in lists:
+        for number, line in enumerate(read_text(path).splitlines(), start=1):
+            if line.strip():
+                _list_pair(path, number, line, images, listing)
+    listing.unlabelled = images.unused()
+    return listing
+
+
+def _list_pair(path: Path, number: int, line: str, images: ImageIndex, listing: LabelListing) -> None:
+    where, words = f"labels {path} line {number}", line.split()
+    if len(words) != 2 or any(part in ("..", "/") for word in words for part in PurePosixPath(word).parts):
+        raise InputError(f"{where}: expected an image and its labels, got {line.strip()[:80]!r}")
+    image, labels = (path.parent / word for word in words)
+    stem = image.with_suffix("")
+    tested, template = (stem.with_name(f"{stem.name}_{role}{image.suffix}") for role in ("test", "temp"))
+    missing = [file for file in (tested, labels) if not file.is_file()]
+    if missing:
+        listing.drop(words[0], f"{where}: expected the file {missing[0]}, it does not exist")
+        return
+    reads: Mapping[Path, Callable[[Canvas], Sequence[AnnotatedDefect]]] = {
+        template: _no_defects,
+        tested: partial(read_boxes, labels),
+    }
+    for picture, read in reads.items():
+        if not picture.is_file():
+            listing.drop(
+                words[0], f"{where}: expected the template {picture}, it does not exist; the tested image is used"
+            )
+            continue
+        images.take(picture)
+        listing.entries.append(
+            Entry(
+                id=images.id_of(picture),
+                image_path=picture,
+                where=where,
+                read_defects=read,
+                group_id=words[0],
+                split=LISTS[path.name],
+            )
+        )
+
+
+def read_boxes(path: Path, canvas: Canvas) -> list[AnnotatedDefect]:
+    """Read the boxes of one tested image.
+
+    Raises:
+        InputError: no five whole numbers, a type beyond 1 to 6, a box that is none; the message names the line.
+    """
+    defects = []
+    for number, line in enumerate(read_text(path).splitlines(), start=1):
+        if not line.strip():
+            continue
+        where, words = f"labels {path} line {number}", line.replace(",", " ").split()
+        if len(words) != 5 or not all(word.isdecimal() for word in words):
+            raise InputError(f"{where}: expected five whole numbers x1 y1 x2 y2 type, got {line.strip()[:60]!r}")
+        kind = int(words[4])
+        if not 1 <= kind <= len(KINDS):
+            raise InputError(f"{where}: expected a type from 1 to {len(KINDS)}, got {kind}")
+        defects.append(canvas.box(KINDS[kind - 1], [int(word) for word in words[:4]], where))
+    return defects
+
+
+def _no_defects(canvas: Canvas) -> Sequence[AnnotatedDefect]:
+    return ()
