@@ -321,6 +321,11 @@ def test_what_a_format_cannot_hold(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"1 images have a kind and no place, first scratch/a.png: coco needs places"):
         convert_labels(read(root), "coco", tmp_path / "out")
     assert convert_labels(read(root), "manifest", tmp_path / "out") == []
+    left = read(root).without_unplaced()
+    assert ([image.id for image in left.images], [item.path for item in left.dropped]) == (
+        ["good/b.png"],
+        ["scratch/a.png"],
+    )
     outline = coco(segmentation=[[6, 4, 18, 4, 18, 10]])
     labels = read(write(tmp_path / "outline", BY_HAND["coco"] | outline))
     assert convert_labels(labels, "voc", tmp_path / "voc") == ["1 outlines are left out: voc holds boxes only"]

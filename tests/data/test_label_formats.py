@@ -198,6 +198,8 @@ def test_folders_of_kinds(tmp_path: Path) -> None:
         assert found["scratch/a.png"] == ("scratch", ("scratch",))
         assert found["hole/deep/b.png"] == ("hole", ("hole",))
     assert {image.id: image.kind for image in read(root).images}["good/c.png"] == "good"
+    with pytest.raises(InputError, match=r"got one folder set with folders in it; set labels\.root to the folder"):
+        read(write(tmp_path / "around", pictures("set/scratch/a.png", "set/hole/b.png")))
 
 
 # --- there and back
@@ -343,6 +345,23 @@ def test_a_manifest_is_what_training_reads(tmp_path: Path) -> None:
     manifest.write_text(manifest.read_text().replace("30 20 34 23", "30 20 61 23"))
     with pytest.raises(InputError, match="expected it inside the image of 60 x 40 px"):
         load_splits(tmp_path / "filled", "manifest", fractions, seed=0)
+
+
+def test_a_defective_image_with_an_empty_mask_does_not_become_good(tmp_path: Path) -> None:
+    files = pictures("good/a.png", "scratch/b.png") | {"ground_truth/scratch/b_mask.png": scratch_mask(0)}
+    labels = read(write(tmp_path / "in", files))
+    assert [(image.kind, image.defects) for image in labels.images] == [("good", ()), ("scratch", ())]
+    convert_labels(labels, "manifest", tmp_path / "out")
+    assert [image.kind for image in read(tmp_path / "out").images] == ["good", "scratch"]
+
+
+@pytest.mark.parametrize("name", ["coco", "yolo", "manifest", "folder"])
+def test_declared_splits_come_back(tmp_path: Path, name: str) -> None:
+    lines = ["path,kind,boxes,split", "a.png,good,,train", "b.png,scratch,6 4 18 10 scratch,train", "c.png,good,,test"]
+    root = write(tmp_path / "in", {**pictures("a.png", "b.png", "c.png"), "manifest.csv": "\n".join(lines)})
+    convert_labels(read(root), name, tmp_path / "out")
+    found = {Path(image.id).name: image.split for image in read(tmp_path / "out").images}
+    assert found == {"a.png": "train", "b.png": "train", "c.png": "test"}
 
 
 def test_ambiguous_and_unknown_folders(tmp_path: Path) -> None:

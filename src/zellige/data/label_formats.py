@@ -76,8 +76,9 @@ def detect_format(root: Path) -> str:
         raise InputError(
             f"labels {root}: no known format of labels found; set labels.format to one of {', '.join(FORMATS)}"
         )
-    if len(found) > 1 and "folder" in found:
-        found.remove("folder")
+    for name in _WEAK_SIGNS:
+        if len(found) > 1 and name in found:
+            found.remove(name)
     if len(found) > 1:
         raise ConfigError(f"labels.format: {root} could be {' or '.join(found)}; say which")
     return found[0]
@@ -97,7 +98,7 @@ def write_labels(
     if unplaced and not target.holds_unplaced:
         raise InputError(
             f"{len(unplaced)} images have a kind and no place, first {unplaced[0]}: {to} needs places, "
-            "expected labels.to=manifest or folder"
+            "expected labels.to=manifest or folder, or labels.on_bad=drop"
         )
     _refuse_equal_stems(images)
     write: Writer = partial(_FILLING[to], fill_boxes=fill_boxes) if to in _FILLING else target.write
@@ -159,6 +160,8 @@ def _has_deeppcb(root: Path) -> bool:
     return any(path.name in LISTS for path in texts) and any(path.parent.name.endswith("_not") for path in texts)
 
 
+_WEAK_SIGNS = ("folder", "magnetic_tile")
+"""Names of folders, which the images of another format may have kept."""
 _SIGNS: Mapping[str, Callable[[Path], bool]] = {
     "coco": partial(_json_is, is_coco),
     "labelme": partial(_json_is, is_labelme),

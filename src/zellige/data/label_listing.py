@@ -35,7 +35,8 @@ class Entry:
     image_path: Path
     where: str
     read_defects: Callable[[Canvas], Sequence[AnnotatedDefect]]
-    unplaced: tuple[str, ...] = ()
+    image_kind: str | None = None
+    """The kind that the whole image is said to show; it has no place where `read_defects` finds none."""
     group_id: str | None = None
     split: str | None = None
     pixel_size: PixelSize | None = None

@@ -60,7 +60,11 @@ def _cards(report: LabelReport) -> str:
     cards = [
         ("Images", report.num_images, f"{gray}; {sizes} px"),
         ("Good", report.num_good, "images without a defect"),
-        ("Defective", report.num_defective, f"images of {len(report.kinds)} kinds of defects"),
+        (
+            "Defective",
+            report.num_defective,
+            f"images; {len(report.kinds)} kind{'' if len(report.kinds) == 1 else 's'} of defects",
+        ),
         ("Defects", report.num_defects, f"{outlines} with an outline, {report.num_defects - outlines} as a box"),
         ("Left out", len(report.dropped), f"and {len(report.unlabelled)} images without labels"),
     ]
@@ -80,17 +84,25 @@ def _notes(warnings: Sequence[str]) -> str:
 def _kinds(rows: Sequence[KindCounts], kinds: Sequence[str]) -> str:
     if not rows:
         return ""
-    is_calibrated = any(row.length_mm for row in rows)
-    counts = ("Images", "Defects", "Outlines", "Not placed")
-    head = "".join(f'<th class="count">{word}</th>' for word in counts) + "<th>Length, px: from, median, to</th>"
-    head += "<th>in mm</th>" if is_calibrated else ""
+    columns: dict[str, list[int]] = {
+        "Images": [row.images for row in rows],
+        "Defects": [row.defects for row in rows],
+        "With outline": [row.with_outline for row in rows],
+        "Images without a place": [row.unplaced for row in rows],
+    }
+    shown = {name: counts for name, counts in columns.items() if any(counts)}
+    lengths = {
+        "Length, px: from · median · to": [row.length_px for row in rows],
+        "in mm": [row.length_mm for row in rows],
+    }
+    ranges = {name: values for name, values in lengths.items() if any(values)}
+    head = "".join(f'<th class="count">{name}</th>' for name in shown) + "".join(f"<th>{name}</th>" for name in ranges)
     body = "".join(
         f'<tr><td><span class="dot" style="background:{color_of(row.kind, kinds)}"></span>{escape(row.kind)}</td>'
-        + "".join(f'<td class="count">{n}</td>' for n in (row.images, row.defects, row.with_outline, row.unplaced))
-        + f"<td>{_range(row.length_px)}</td>"
-        + (f"<td>{_range(row.length_mm)}</td>" if is_calibrated else "")
+        + "".join(f'<td class="count">{counts[number]}</td>' for counts in shown.values())
+        + "".join(f"<td>{_range(values[number])}</td>" for values in ranges.values())
         + "</tr>"
-        for row in rows
+        for number, row in enumerate(rows)
     )
     return f"<h2>Kinds of defects</h2><table><tr><th>Kind</th>{head}</tr>{body}</table>"
 

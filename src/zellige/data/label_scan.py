@@ -47,6 +47,19 @@ class LabelSet:
     def images(self) -> tuple[AnnotatedImage, ...]:
         return tuple(item.image for item in self.items)
 
+    def without_unplaced(self) -> "LabelSet":
+        """The set without images that show a kind of which nobody said where; they are listed as dropped."""
+        reason = "it shows {}, nobody said where, and the format to write needs places"
+        bad = {image.id: reason.format(", ".join(image.unplaced)) for image in self.images if image.unplaced}
+        return replace(
+            self,
+            items=tuple(item for item in self.items if item.image.id not in bad),
+            dropped=(
+                *self.dropped,
+                *(Skipped(path=name, reason=f"image {name}: {text}") for name, text in bad.items()),
+            ),
+        )
+
 
 def scan_labels(
     listing: LabelListing,
@@ -131,12 +144,13 @@ def _read(entry: Entry) -> LabelledItem:
     data = read_bytes(entry.image_path)
     pixels = decode_pixels(data, f"image {entry.image_path}")
     canvas = Canvas((pixels.shape[0], pixels.shape[1]))
+    defects = tuple(entry.read_defects(canvas))
     image = AnnotatedImage(
         id=entry.id,
         image_path=entry.image_path,
         size=canvas.size,
-        defects=tuple(entry.read_defects(canvas)),
-        unplaced=entry.unplaced,
+        defects=defects,
+        unplaced=() if entry.image_kind is None or defects else (entry.image_kind,),
         group_id=entry.group_id,
         split=entry.split,
         pixel_size=entry.pixel_size,

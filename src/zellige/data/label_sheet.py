@@ -16,18 +16,18 @@ COLORS = ("#e8432e", "#0f9fd6", "#e0a100", "#2f9e55", "#9b4fd0", "#e0559a", "#0a
 SHEET_CSS = """
 .sheet { display: grid; grid-template-columns: repeat(auto-fill, minmax(236px, 1fr)); gap: 14px; margin: 6px 0 22px; }
 .sheet figure { margin: 0; } .sheet svg { width: 100%; height: auto; max-height: 300px; display: block;
-  background: #f5f7f8; border-radius: 4px; }
+  background: #f5f7f8; border: 1px solid var(--line); border-radius: 4px; }
 .sheet figcaption { font-size: 12px; line-height: 1.35; margin-top: 4px; overflow-wrap: anywhere; }
-.sheet text { font: 600 1em "Segoe UI", "Helvetica Neue", Arial, "DejaVu Sans", sans-serif; paint-order: stroke;
-  stroke: white; stroke-linejoin: round; }
+.sheet text { font-weight: 600; font-family: "Segoe UI", "Helvetica Neue", Arial, "DejaVu Sans", sans-serif;
+  paint-order: stroke; stroke: white; stroke-opacity: 0.85; stroke-linejoin: round; }
 .sheet .line { fill: none; stroke-width: 1.8; vector-effect: non-scaling-stroke; stroke-linejoin: round; }
 .sheet .halo { fill: none; stroke: white; stroke-width: 3.6; stroke-opacity: 0.75; vector-effect: non-scaling-stroke; }
 .sheet .box { stroke-dasharray: 5 3; }
 .dot { display: inline-block; width: 10px; height: 10px; border-radius: 3px; margin-right: 7px; }
-.bar { background: #35678b; height: 10px; border-radius: 2px; min-width: 1px; } td.wide { width: 60%; }
+.bar { background: #35678b; height: 10px; border-radius: 2px; } td.wide { width: 60%; vertical-align: middle; }
 @media print { .sheet { grid-template-columns: repeat(4, 1fr); gap: 8px; } .sheet figure { break-inside: avoid; } }
 """
-_WINDOW_PX = 640
+_WINDOW_PX = 768
 """Of a larger image only a window of this many px around one of its defects is shown."""
 _PICTURE_PX = 480
 _NAMED_DEFECTS = 12
@@ -119,11 +119,13 @@ def _draw(defect: AnnotatedDefect, color: str, size: Size) -> str:
 
 
 def _name(defect: AnnotatedDefect, color: str, side: float, view: tuple[int, int, int]) -> str:
-    """The kind above its box, or below where there is no room; `side` is a px of the page in px of the image."""
+    """The kind above its box, or inside where there is no room; `side` is a px of the page in px of the image."""
     left, top, width = view
-    x0, y0, _, y1 = defect.box
+    x0, y0, _, _ = defect.box
     size = 11 * side
-    y = y0 - 4 * side if y0 - top > 16 * side else y1 + 12 * side
-    x = min(max(x0, left + 2 * side), max(left + 2 * side, left + width - 0.62 * size * len(defect.kind)))
+    y = y0 - 4 * side if y0 - top > 15 * side else max(y0, top) + 13 * side
+    inset = 0.0 if y < y0 else 4 * side
+    rightmost = left + width - 0.64 * size * len(defect.kind)
+    x = max(min(x0 + inset, rightmost), left + 3 * side)
     style = f'fill="{color}" font-size="{size:.2f}" stroke-width="{3 * side:.2f}"'
     return f'<text x="{x:.2f}" y="{y:.2f}" {style}>{escape(defect.kind)}</text>'

@@ -32,11 +32,20 @@ def list_folders(source: Source) -> LabelListing:
     """List folders of kinds: zellige's folder layout, or any other where the first folder names the kind.
 
     Only the folder `good` says that its images are good.
+
+    Raises:
+        InputError: not a folder of kinds, or one folder around them.
     """
     root = source.root
     if (root / "train").is_dir() or (root / GOOD).is_dir():
         return _from_rows(read_folder(root, None))
     images, listing = ImageIndex(root), LabelListing()
+    parents = {path.parent.relative_to(root).parts for path in images.paths}
+    if len({parts[0] for parts in parents if parts}) == 1 and any(len(parts) > 1 for parts in parents):
+        raise InputError(
+            f"folder {root}: expected the folders of the kinds, got one folder {max(parents)[0]} with "
+            "folders in it; set labels.root to the folder whose folders are the kinds"
+        )
     for path in images.paths:
         parts = path.relative_to(root).parts
         if len(parts) < 2:
@@ -45,9 +54,9 @@ def list_folders(source: Source) -> LabelListing:
         kind = check_kind(parts[0], f"folder {root / parts[0]}")
         name = path.relative_to(root).as_posix()
         listing.entries.append(
-            Entry(id=name, image_path=path, where=f"image {path}", read_defects=_nothing_placed, unplaced=(kind,))
+            Entry(id=name, image_path=path, where=f"image {path}", read_defects=_nothing_placed, image_kind=kind)
         )
-    listing.kinds = sorted({kind for entry in listing.entries for kind in entry.unplaced})
+    listing.kinds = sorted({kind for entry in listing.entries for kind in [entry.image_kind] if kind is not None})
     return listing
 
 
@@ -127,20 +136,23 @@ def image_mask(image: AnnotatedImage, *, fill_boxes: bool) -> Mask | None:
 
 
 def _from_rows(found: Listing) -> LabelListing:
-    listing = LabelListing(dropped=list(found.skipped), warnings=list(found.warnings))
-    kinds = set()
+    listing = LabelListing(warnings=list(found.warnings))
+    if found.skipped:
+        first = found.skipped[0]
+        others = f"{len(found.skipped)} images are no part of the layout, first {first.path} ({first.reason})"
+        listing.warnings.append(others)
+    kinds: set[str] = set()
     for row in found.rows:
         sample = row.sample
-        is_placed = bool(sample.boxes) or sample.mask_path is not None or not sample.is_defective
-        unplaced = () if is_placed else (check_kind(sample.kind, f"image {sample.image_path}"),)
-        kinds |= {box.kind for box in sample.boxes} or ({sample.kind} if sample.is_defective else set())
+        kind = check_kind(sample.kind, f"image {sample.image_path}") if sample.is_defective else None
+        kinds |= {box.kind for box in sample.boxes} or ({kind} if kind is not None else set())
         listing.entries.append(
             Entry(
                 id=sample.id.removeprefix("images/"),
                 image_path=sample.image_path,
                 where=f"image {sample.image_path}",
                 read_defects=partial(_read_sample, sample),
-                unplaced=unplaced,
+                image_kind=kind,
                 group_id=sample.group_id if sample.group_id != sample.id else None,
                 split=row.split,
                 pixel_size=sample.pixel_size,

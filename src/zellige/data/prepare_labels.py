@@ -5,7 +5,7 @@ from pathlib import Path
 
 from zellige.core.types import PixelSize
 from zellige.data.convert_labels import check_target, convert_labels
-from zellige.data.label_formats import AUTO, read_labels
+from zellige.data.label_formats import AUTO, FORMATS, read_labels
 from zellige.data.label_listing import Source
 from zellige.data.label_page import label_page
 from zellige.data.label_report import LabelReport, report_labels
@@ -41,6 +41,8 @@ def prepare_labels(
         check_target(to, out)
     name, listing = read_labels(format_name, source)
     labels = scan_labels(listing, on_bad=on_bad, unlabelled=unlabelled, pixel_size=pixel_size)
+    if to is not None and on_bad == "drop" and not FORMATS[to].holds_unplaced:
+        labels = labels.without_unplaced()
     warnings = [] if to is None else convert_labels(labels, to, out, fill_boxes=fill_boxes)
     report = report_labels(labels, str(source.root), name, warnings)
     page = label_page(report, labels.images)

@@ -6,7 +6,8 @@ Source: https://docs.ultralytics.com/datasets/detect/ and https://docs.ultralyti
 """
 
 import json
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -43,8 +44,9 @@ def list_yolo(source: Source) -> LabelListing:
     images = ImageIndex(root)
     kinds = list(source.kinds) or _read_names(root)
     listing = LabelListing(kinds=kinds)
-    splits = {path: split_in(path.relative_to(root).parts[:-1]) for path in images.paths}
-    are_declared = all(split is not None for split in splits.values())
+    in_folders = {path: split_in(path.relative_to(root).parts[:-1]) for path in images.paths}
+    splits: Mapping[Path, str | None] = in_folders | _listed_splits(root)
+    are_declared = all(splits[path] is not None for path in images.paths)
     used = set()
     for path in images.paths:
         labels = label_path(path, root)
@@ -121,6 +123,18 @@ def write_yolo(images: Sequence[AnnotatedImage], kinds: Sequence[str], out: Path
     lines = ["path: .", *_split_lines(images, out), "names:"]
     lines += [f"  {number}: {json.dumps(kind, ensure_ascii=False)}" for number, kind in enumerate(kinds)]
     (out / "data.yaml").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _listed_splits(root: Path) -> dict[Path, str]:
+    """The split of each image that train.txt, val.txt or test.txt names, a path in a line."""
+    files = {split: root / f"{split}.txt" for split in SPLIT_NAMES}
+    return {
+        Path(os.path.normpath(root / line.strip())): split
+        for split, path in files.items()
+        if path.is_file()
+        for line in read_text(path).splitlines()
+        if line.strip()
+    }
 
 
 def _split_lines(images: Sequence[AnnotatedImage], out: Path) -> list[str]:
