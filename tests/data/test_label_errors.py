@@ -316,6 +316,24 @@ def test_a_conversion_is_whole_or_nothing(tmp_path: Path) -> None:
     assert [path.name for path in out.iterdir()] == ["mine.txt"]
 
 
+def test_a_conversion_stays_in_its_folder(tmp_path: Path) -> None:
+    write(tmp_path / "elsewhere", pictures("a.png", "b.png"))
+    lines = ["path,kind", "../elsewhere/a.png,good", f"{tmp_path / 'elsewhere/b.png'},scratch"]
+    root = write(tmp_path / "in", {"manifest.csv": "\n".join(lines)})
+    before = sorted(tmp_path.rglob("*"))
+    convert_labels(read(root), "manifest", tmp_path / "out")
+    assert [path for path in sorted(tmp_path.rglob("*")) if tmp_path / "out" not in (path, *path.parents)] == before
+    assert len(list((tmp_path / "out/images").rglob("*.png"))) == 2
+
+
+def test_kinds_that_no_image_shows_any_more(tmp_path: Path) -> None:
+    """A name that is refused does not come back through the list of the kinds."""
+    labels = read(write(tmp_path, BY_HAND["voc"] | voc("<name>scratch", "<name>../x")), on_bad="drop")
+    assert (labels.kinds, len(labels.dropped)) == ((), 1)
+    with pytest.raises(InputError, match=r"labels\.kinds: expected each kind once, got x twice"):
+        read(tmp_path, kinds=("x", "x"))
+
+
 def test_what_a_format_cannot_hold(tmp_path: Path) -> None:
     root = write(tmp_path / "kinds", pictures("scratch/a.png", "good/b.png"))
     with pytest.raises(InputError, match=r"1 images have a kind and no place, first scratch/a.png: coco needs places"):

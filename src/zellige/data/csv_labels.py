@@ -59,19 +59,16 @@ def list_csv(source: Source) -> LabelListing:
             axis: values[own] for axis, own in zip(_CORNERS[0], corners, strict=True)
         }
         rows.setdefault(values[names["path"]], []).append((where, row))
-    kinds = set()
     for name, own in rows.items():
         try:
             image_path = images.find(name, own[0][0])
         except InputError as error:
             listing.drop(name, error)
             continue
-        kinds |= {row["kind"] for _, row in own if row["kind"]}
         read = _Reader(own)
         listing.entries.append(
             Entry(id=images.id_of(image_path), image_path=image_path, where=own[0][0], read_defects=read)
         )
-    listing.kinds = sorted(kinds)
     listing.unlabelled = images.unused()
     return listing
 

@@ -11,7 +11,7 @@ from zellige.data.annotations import AnnotatedImage
 from zellige.data.coco_labels import is_coco, list_coco, write_coco
 from zellige.data.csv_labels import is_box_csv, list_csv, read_header, write_csv
 from zellige.data.deeppcb_labels import LISTS, list_deeppcb
-from zellige.data.label_listing import MASK_FOLDERS, LabelListing, Source, files_below, read_json
+from zellige.data.label_listing import MASK_FOLDERS, LabelListing, Source, check_kinds, files_below, read_json
 from zellige.data.labelme_labels import is_labelme, list_labelme, write_labelme
 from zellige.data.manifest_labels import list_folders, list_magnetic_tile, list_manifest, write_folders, write_manifest
 from zellige.data.mask_labels import list_masks, write_masks
@@ -58,6 +58,7 @@ def read_labels(name: str, source: Source) -> tuple[str, LabelListing]:
     """
     if name not in (AUTO, *FORMATS):
         raise ConfigError(f"labels.format: expected auto or one of {', '.join(FORMATS)}, got {name!r}")
+    check_kinds(source.kinds, "labels.kinds")
     found = detect_format(source.root) if name == AUTO else name
     return found, FORMATS[found].read(source)
 

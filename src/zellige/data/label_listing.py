@@ -44,7 +44,10 @@ class Entry:
 
 @dataclass(slots=True, kw_only=True)
 class LabelListing:
-    """The entries of a format, its kinds in the format's order, and what was left out and why."""
+    """The entries of a format, and what was left out and why.
+
+    `kinds` are those that the format lists in an order of its own; kinds that are only seen on images follow them.
+    """
 
     entries: list[Entry] = field(default_factory=list)
     kinds: list[str] = field(default_factory=list)

@@ -103,8 +103,9 @@ def scan_labels(
     if not items:
         reason = dropped[0].reason if dropped else f"{len(left_out)} images without labels"
         raise InputError(f"expected labelled images, got none; first: {reason}")
+    seen = {kind for item in items for kind in item.image.kinds}
     return LabelSet(
-        kinds=tuple(listing.kinds),
+        kinds=(*listing.kinds, *sorted(seen - set(listing.kinds))),
         items=tuple(items),
         dropped=tuple(dropped),
         unlabelled=tuple(sorted(left_out)),

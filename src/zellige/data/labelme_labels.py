@@ -47,7 +47,6 @@ def list_labelme(source: Source) -> LabelListing:
         raise InputError(f"labels {root}: expected LabelMe's JSON files, got none")
     splits = [split_in(path.relative_to(root).parts[:-1]) for path in files]
     are_declared = all(split is not None for split in splits)
-    kinds = set()
     for path, split in zip(files, splits, strict=True):
         where = f"labels {path}"
         try:
@@ -58,7 +57,6 @@ def list_labelme(source: Source) -> LabelListing:
         except InputError as error:
             listing.drop(path.relative_to(root).as_posix(), error)
             continue
-        kinds |= {shape["label"] for shape in document["shapes"] if isinstance(_get(shape, "label"), str)}
         listing.entries.append(
             Entry(
                 id=images.id_of(image_path),
@@ -68,7 +66,6 @@ def list_labelme(source: Source) -> LabelListing:
                 split=split if are_declared else None,
             )
         )
-    listing.kinds = sorted(kinds)
     listing.unlabelled = images.unused()
     return listing
 

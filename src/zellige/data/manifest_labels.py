@@ -56,7 +56,6 @@ def list_folders(source: Source) -> LabelListing:
         listing.entries.append(
             Entry(id=name, image_path=path, where=f"image {path}", read_defects=_nothing_placed, image_kind=kind)
         )
-    listing.kinds = sorted({kind for entry in listing.entries for kind in [entry.image_kind] if kind is not None})
     return listing
 
 
@@ -141,14 +140,12 @@ def _from_rows(found: Listing) -> LabelListing:
         first = found.skipped[0]
         others = f"{len(found.skipped)} images are no part of the layout, first {first.path} ({first.reason})"
         listing.warnings.append(others)
-    kinds: set[str] = set()
     for row in found.rows:
         sample = row.sample
         kind = check_kind(sample.kind, f"image {sample.image_path}") if sample.is_defective else None
-        kinds |= {box.kind for box in sample.boxes} or ({kind} if kind is not None else set())
         listing.entries.append(
             Entry(
-                id=sample.id.removeprefix("images/"),
+                id=_id_of(sample.id),
                 image_path=sample.image_path,
                 where=f"image {sample.image_path}",
                 read_defects=partial(_read_sample, sample),
@@ -158,8 +155,13 @@ def _from_rows(found: Listing) -> LabelListing:
                 pixel_size=sample.pixel_size,
             )
         )
-    listing.kinds = sorted(kinds)
     return listing
+
+
+def _id_of(path: str) -> str:
+    """The id of an image of a manifest, which may lie outside its folder; a conversion must not write there."""
+    parts = [part for part in Path(path).parts if part not in ("..", "/")]
+    return Path(*parts).as_posix().removeprefix("images/")
 
 
 def _read_sample(sample: Sample, canvas: Canvas) -> list[AnnotatedDefect]:

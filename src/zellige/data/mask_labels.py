@@ -18,7 +18,6 @@ from zellige.data.label_listing import (
     ImageIndex,
     LabelListing,
     Source,
-    check_kinds,
     files_below,
     read_kinds,
 )
@@ -45,7 +44,6 @@ def list_masks(source: Source) -> LabelListing:
         raise InputError(f"labels {root}: expected one of the folders {', '.join(MASK_FOLDERS)}, got {len(folders)}")
     own_file = root / KINDS_FILE
     kinds = list(source.kinds) or (read_kinds(own_file) if own_file.is_file() else [])
-    check_kinds(kinds, "labels.kinds")
     listing, images = LabelListing(kinds=kinds or [DEFECT]), ImageIndex(root)
     masks: dict[str, Path] = {}
     for path in files_below(folders[0], IMAGE_SUFFIXES):

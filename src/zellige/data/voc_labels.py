@@ -35,7 +35,6 @@ def list_voc(source: Source) -> LabelListing:
         raise InputError(f"labels {root}: expected XML files, got none")
     splits = [split_in(path.relative_to(root).parts[:-1]) for path in files]
     are_declared = all(split is not None for split in splits)
-    kinds = set()
     for path, split in zip(files, splits, strict=True):
         where = f"labels {path}"
         try:
@@ -44,7 +43,6 @@ def list_voc(source: Source) -> LabelListing:
         except InputError as error:
             listing.drop(path.relative_to(root).as_posix(), error)
             continue
-        kinds |= {name.text for name in tree.iterfind("object/name") if name.text}
         listing.entries.append(
             Entry(
                 id=images.id_of(image_path),
@@ -54,7 +52,6 @@ def list_voc(source: Source) -> LabelListing:
                 split=split if are_declared else None,
             )
         )
-    listing.kinds = sorted(kinds)
     listing.unlabelled = images.unused()
     return listing
 
