@@ -83,8 +83,6 @@ def test_the_program_converts_and_reports(programs: Programs, root: Path, tmp_pa
     [
         (["labels.root=gone", "out=x"], "labels gone: expected a folder or a file, it does not exist"),
         (["labels.root=."], "out: expected a folder for the report and the converted set, got none; set out=DIR"),
-        (["labels.root=.", "out=x", "labels.to=heap"], "labels.to: expected one of coco, yolo"),
-        (["labels.root=.", "out=x", "labels.format=heap"], "labels.format: expected auto or one of coco"),
         (["labels.root=.", "out=x", "labels.pixel_size_mm=fine"], "labels.pixel_size_mm: expected one or two numbers"),
         (["labels.roott=."], "roott"),
     ],

@@ -140,7 +140,7 @@ def _ends(bin_: Bin) -> str:
 def _duplicates(report: LabelReport) -> str:
     if not report.duplicate_examples:
         return "<h2>Duplicates</h2><p>None found.</p>"
-    rows = [(f"{first}  =  {second}", f"correlation {value:.3f}") for first, second, value in report.duplicate_examples]
+    rows = [(first, f"{second} (correlation {value:.3f})") for first, second, value in report.duplicate_examples]
     words = f"{report.exact_pairs} exact and {report.near_pairs} near pairs of images; the surest:"
     return f"<h2>Duplicates</h2><p>{words}</p>{_table(rows)}"
 

@@ -62,6 +62,7 @@ class LabelReport:
     lengths_mm: list[Bin]
     """Of the defects in images with a pixel size; empty where none has one."""
     exact_pairs: int
+    """Pairs of equal files; near pairs show the same. Pairs within one declared group are not counted."""
     near_pairs: int
     duplicate_examples: list[tuple[str, str, float]]
     """Exact pairs first, then the surest near ones: two ids and their correlation."""
@@ -92,7 +93,8 @@ def report_labels(labels: LabelSet, root: str, format_name: str, warnings: Seque
     images = labels.images
     placed = [(defect, image) for image in images for defect in image.defects]
     ids = [image.id for image in images]
-    pairs = find_pairs([item.thumbnail for item in labels.items], [item.content for item in labels.items])
+    found = find_pairs([item.thumbnail for item in labels.items], [item.content for item in labels.items])
+    pairs = [pair for pair in found if not _is_one_group(images[pair.first], images[pair.second])]
     shown = sorted(pairs, key=lambda pair: (not pair.is_exact, -pair.correlation, pair.first, pair.second))
     sizes = Counter(image.size for image in images)
     mm = [length for defect, image in placed if (length := _length_mm(defect, image)) is not None]
@@ -116,6 +118,11 @@ def report_labels(labels: LabelSet, root: str, format_name: str, warnings: Seque
         unlabelled=list(labels.unlabelled),
         warnings=[*labels.warnings, *_clipped(labels), *warnings],
     )
+
+
+def _is_one_group(first: AnnotatedImage, second: AnnotatedImage) -> bool:
+    """Whether the labels themselves say that two images belong together, as a board and its template do."""
+    return first.group_id is not None and first.group_id == second.group_id
 
 
 def _clipped(labels: LabelSet) -> list[str]:
