@@ -99,6 +99,11 @@ def manifest(folder: Path, text: str) -> Path:
     return folder / "manifest.csv"
 
 
+def test_manifest_with_a_null_byte(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"manifest\.csv: expected text, got a null byte"):
+        read_manifest(manifest(tmp_path, "path,kind\na\0.png,good\n"), None)
+
+
 def test_manifest_with_every_column(tmp_path: Path) -> None:
     lines = (
         "path, label, kind, mask, group, pixel_size, split",

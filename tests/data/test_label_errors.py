@@ -1,11 +1,12 @@
 """Labels that cannot be used: one line that names the file and the line or item, or an image left out and listed."""
 
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from tests.conftest import texture
+from tests.conftest import PROJECT, texture
 from tests.data.labels_by_hand import BY_HAND, COCO_FILE, DEEPPCB, LABELME_FILE, VOC_FILE, pictures, read, write
 from zellige.core.errors import ConfigError, InputError
 from zellige.data.annotations import check_kind
@@ -282,11 +283,13 @@ def test_an_image_without_labels_is_good_only_on_demand(tmp_path: Path) -> None:
         read(root, on_bad="skip")
 
 
-@pytest.mark.parametrize("line", ["6 4 18 10", "6 4 18 10 7", "6 4 18 10 0", "6 4 18.5 10 1", "-6 4 18 10 1"])
+@pytest.mark.parametrize(
+    "line", ["6 4 18 10", "6 4 18 10 7", "6 4 18 10 0", "6 4 18.5 10 1", "-6 4 18 10 1", "9" * 400 + " 4 9 9 1"]
+)
 def test_a_line_of_deeppcb(tmp_path: Path, line: str) -> None:
     root = write(tmp_path, DEEPPCB | {"g1/1_not/1001.txt": f"1 1 5 5 1\n{line}\n"})
     dropped = read(root, on_bad="drop").dropped
-    assert any("1001.txt line 2: expected" in item.reason for item in dropped)
+    assert any(re.search(r"1001\.txt line 2: .*expected", item.reason) for item in dropped)
 
 
 @pytest.mark.parametrize("name", ["", " x", "a/b", "a\\b", "..", ".x", "a;b", "a\nb", "a\0b", "good", "GOOD", None, 3])
@@ -298,6 +301,11 @@ def test_names_that_no_kind_can_have(name: object) -> None:
 @pytest.mark.parametrize("name", ["scratch", "oil spot", "pin-hole", "rolled-in_scale", "Riß", "裂纹", "a.b"])
 def test_names_that_a_kind_can_have(name: str) -> None:
     assert check_kind(name, "x") == name
+
+
+def test_a_path_that_no_file_can_have(tmp_path: Path) -> None:
+    root = write(tmp_path, DEEPPCB | {"test.txt": f"g1/{'9' * 400}.jpg g1/1_not/1003.txt\n"})
+    assert any("test.txt line 1: expected the file" in item.reason for item in read(root, on_bad="drop").dropped)
 
 
 def test_a_conversion_is_whole_or_nothing(tmp_path: Path) -> None:
@@ -332,6 +340,23 @@ def test_kinds_that_no_image_shows_any_more(tmp_path: Path) -> None:
     assert (labels.kinds, len(labels.dropped)) == ((), 1)
     with pytest.raises(InputError, match=r"labels\.kinds: expected each kind once, got x twice"):
         read(tmp_path, kinds=("x", "x"))
+
+
+def test_the_examples_of_the_guide_are_read(tmp_path: Path) -> None:
+    guide = (PROJECT / "docs/guide/labels.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```(json|xml|csv)\n(.*?)```", guide, re.DOTALL)
+    names = ["labels.json", "0001.xml", "0001.json", "labels.csv", "manifest.csv"]
+    pixels = {f"000{n}.png": texture(n, size=(512, 2048)) for n in (1, 2)}
+    mask = np.zeros((512, 2048), np.uint8)
+    mask[40:58, 600:720] = 255
+    for (_, text), name in zip(blocks, names, strict=True):
+        place = "images/" if name == "manifest.csv" else ""
+        more = {"masks/0001.png": mask} if place else {}
+        root = write(
+            tmp_path / Path(name).stem / Path(name).suffix[1:], {place + key: value for key, value in pixels.items()}
+        )
+        first = read(write(root, {name: text} | more)).images[0]
+        assert (first.defects[0].kind, first.defects[0].box) == ("scratch", (600, 40, 720, 58)), name
 
 
 def test_what_a_format_cannot_hold(tmp_path: Path) -> None:

@@ -27,26 +27,29 @@ def list_deeppcb(source: Source) -> LabelListing:
         InputError: neither list is there, or a line names no two files.
     """
     root, listing = source.root, LabelListing(kinds=list(KINDS))
-    lists = [path for path in files_below(root, (".txt",)) if path.name in LISTS]
+    texts = frozenset(files_below(root, (".txt",)))
+    lists = sorted(path for path in texts if path.name in LISTS)
     if not lists:
         raise InputError(f"labels {root}: expected {' and '.join(LISTS)}, got neither")
     images = ImageIndex(root)
     for path in lists:
         for number, line in enumerate(read_text(path).splitlines(), start=1):
             if line.strip():
-                _list_pair(path, number, line, images, listing)
+                _list_pair(path, number, line, texts, images, listing)
     listing.unlabelled = images.unused()
     return listing
 
 
-def _list_pair(path: Path, number: int, line: str, images: ImageIndex, listing: LabelListing) -> None:
+def _list_pair(
+    path: Path, number: int, line: str, texts: frozenset[Path], images: ImageIndex, listing: LabelListing
+) -> None:
     where, words = f"labels {path} line {number}", line.split()
     if len(words) != 2 or any(part in ("..", "/") for word in words for part in PurePosixPath(word).parts):
         raise InputError(f"{where}: expected an image and its labels, got {line.strip()[:80]!r}")
     image, labels = (path.parent / word for word in words)
     stem = image.with_suffix("")
     tested, template = (stem.with_name(f"{stem.name}_{role}{image.suffix}") for role in ("test", "temp"))
-    missing = [file for file in (tested, labels) if not file.is_file()]
+    missing = [file for file in (tested, labels) if not (images.holds(file) or file in texts)]
     if missing:
         listing.drop(words[0], f"{where}: expected the file {missing[0]}, it does not exist")
         return
@@ -55,7 +58,7 @@ def _list_pair(path: Path, number: int, line: str, images: ImageIndex, listing: 
         tested: partial(read_boxes, labels),
     }
     for picture, read in reads.items():
-        if not picture.is_file():
+        if not images.holds(picture):
             listing.drop(
                 words[0], f"{where}: expected the template {picture}, it does not exist; the tested image is used"
             )
@@ -86,10 +89,10 @@ def read_boxes(path: Path, canvas: Canvas) -> list[AnnotatedDefect]:
         where, words = f"labels {path} line {number}", line.replace(",", " ").split()
         if len(words) != 5 or not all(word.isdecimal() for word in words):
             raise InputError(f"{where}: expected five whole numbers x1 y1 x2 y2 type, got {line.strip()[:60]!r}")
-        kind = int(words[4])
+        kind = float(words[4])
         if not 1 <= kind <= len(KINDS):
-            raise InputError(f"{where}: expected a type from 1 to {len(KINDS)}, got {kind}")
-        defects.append(canvas.box(KINDS[kind - 1], [int(word) for word in words[:4]], where))
+            raise InputError(f"{where}: expected a type from 1 to {len(KINDS)}, got {words[4][:20]}")
+        defects.append(canvas.box(KINDS[int(kind) - 1], [float(word) for word in words[:4]], where))
     return defects
 
 

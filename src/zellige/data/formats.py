@@ -139,6 +139,8 @@ def read_manifest(root: Path, pixel_size: PixelSize | None) -> Listing:
         raise InputError(f"manifest {path}: cannot be read ({error.strerror})") from None
     except UnicodeDecodeError:
         raise InputError(f"manifest {path}: expected UTF-8 text") from None
+    if "\0" in text:
+        raise InputError(f"manifest {path}: expected text, got a null byte")
     reader = csv.DictReader(text.splitlines(), skipinitialspace=True)
     reader.fieldnames = [name.strip() for name in reader.fieldnames or []]
     _check_columns(list(reader.fieldnames), path)

@@ -92,7 +92,7 @@ def read_yolo(path: Path, kinds: Sequence[str], canvas: Canvas) -> list[Annotate
 
 
 def _read_line(words: Sequence[str], kinds: Sequence[str], canvas: Canvas, where: str) -> AnnotatedDefect:
-    if not words[0].isdecimal() or int(words[0]) >= len(kinds):
+    if not words[0].isdecimal() or float(words[0]) >= len(kinds):
         raise InputError(f"{where}: expected a kind from 0 to {len(kinds) - 1}, got {words[0]!r}")
     try:
         values = [float(word) for word in words[1:]]
