@@ -14,7 +14,7 @@ from zellige.data.dataset import TileDataset
 from zellige.evaluation.calibrate import calibrate
 from zellige.evaluation.report import evaluate
 from zellige.program import run
-from zellige.release import check_ready, log_release, write_release
+from zellige.release import backbone_in_words, check_ready, log_release, write_release
 from zellige.run_folder import check_run_name, git_commit, new_run_name, run_folder
 from zellige.run_report import build_report, summary, write_report
 from zellige.tracking import check_run_name_free
@@ -61,6 +61,7 @@ def main(composed: DictConfig) -> None:
             "name": name,
             "data fingerprint": splits.fingerprint,
             "git commit": git_commit() or "none",
+            **backbone_in_words(detector),
             **chosen,
         }
         draft = build_report(identity, evaluation, data_report, costs)

@@ -9,7 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 from zellige.config import TrainConfig
 from zellige.core.errors import ConfigError
 from zellige.data.dataset import TileDataset
-from zellige.models.backbones import STRIDES
+from zellige.models.backbones import SOURCES
 from zellige.run_folder import write_json
 from zellige.training.choose_stages import choose_stages
 
@@ -19,15 +19,21 @@ AUTO = "auto"
 def check_stages(model: Any) -> None:
     """Refuse a `stages` setting that is neither a list of stages nor `auto`; a model without one is fine.
 
+    How many stages there are is known here for the backbones of `SOURCES` alone; others say it when they are loaded.
+
     Raises:
         ConfigError: anything else.
     """
     value = getattr(model, "stages", AUTO)
-    is_list = isinstance(value, list) and all(type(stage) is int and 0 <= stage < len(STRIDES) for stage in value)
+    source = SOURCES.get(getattr(model, "backbone", ""))
+    count = len(source.strides) if source else None
+    is_list = isinstance(value, list) and all(
+        type(stage) is int and stage >= 0 and (count is None or stage < count) for stage in value
+    )
     if value != AUTO and not (is_list and value and value == sorted(set(value))):
+        up_to = f" to {count - 1}" if count else ""
         raise ConfigError(
-            f"model.stages: expected ascending numbers from 0 to {len(STRIDES) - 1} such as [1,2,3], or {AUTO}, "
-            f"got {value!r}"
+            f"model.stages: expected ascending numbers from 0{up_to} such as [1,2,3], or {AUTO}, got {value!r}"
         )
 
 

@@ -15,6 +15,7 @@ from zellige.data.report import DataReport
 from zellige.evaluation.calibrate import check_calibration
 from zellige.evaluation.predictions import PredictionSet
 from zellige.export.build_bundle import Identity, Optics, common_pixel_size, export_bundle
+from zellige.models.backbones import origin_of
 from zellige.run_report import metrics_of, report_for_bundle
 from zellige.tracking import RunIdentity, log_run
 
@@ -52,6 +53,14 @@ def check_ready(config: TrainConfig, splits: Splits, data: DataReport) -> Optics
     )
 
 
+def backbone_in_words(detector: nn.Module) -> dict[str, str]:
+    """What a run's report says of the backbone and its weights; nothing where the detector has none."""
+    origin = origin_of(detector)
+    if origin is None:
+        return {}
+    return {"backbone": f"{origin.name}, {origin.source}, sha256 {origin.sha256}, license: {origin.license}"}
+
+
 def write_release(
     detector: nn.Module,
     calibration: Calibration,
@@ -77,7 +86,6 @@ def write_release(
         data_fingerprint=run["data fingerprint"],
         git_commit=_commit_of(run),
         detector_name=config.model.name,
-        backbone=config.model.backbone,
     )
     bundle, parity = export_bundle(
         detector,

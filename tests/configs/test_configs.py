@@ -214,7 +214,12 @@ MISTAKES = {
     "explained variance": (["model=subspace", "model.variance=1"], "variance: expected a number in (0, 1), got 1.0"),
     "dimensions": (["model=padim", "model.num_dims=0"], "num_dims: expected 1 to 256, got 0"),
     "setting of another model": (["model=subspace", "model.bank_size=8"], "bank_size"),
-    "backbone": (["model.backbone=vgg"], "backbone: expected one of efficientnet_lite0, got 'vgg'"),
+    "backbone": (["model.backbone=vgg"], "backbone: expected one of efficientnet_lite0, efficientnet_lite1, "),
+    "backbone of a library": (["model.backbone=timm:vgg"], "expected the name of a model after timm:, got 'vgg'"),
+    "weights that are not there": (
+        ["model.backbone=timm:test_resnet@/no/such.pth"],
+        "backbone weights /no/such.pth: cannot be read (No such file or directory)",
+    ),
     "trainer's batch": (["trainer.batch_size=0"], "trainer.batch_size: expected at least 1, got 0"),
     "gradient's batch": (["model=super_simple_net", "trainer.batch_size=0"], "trainer.batch_size: expected 1 or more"),
     "one pass for a net": (

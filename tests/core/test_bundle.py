@@ -304,9 +304,15 @@ def test_bytes_outside_of_members(path: Path, good_bytes: bytes, before: bytes, 
 # Manifest
 
 
+def test_a_bundle_of_schema_1_is_read(path: Path) -> None:
+    """It does not say where the weights of the backbone come from."""
+    with_manifest(path, lambda m: m.update(schema_version=1, backbone={"name": "lite", "weights_sha256": "0" * 64}))
+    assert read_bundle(path).manifest.backbone.source is None
+
+
 def test_future_schema(path: Path) -> None:
-    with_manifest(path, lambda m: m.update(schema_version=2, a_field_of_the_future=1))
-    assert "made by a newer zellige: schema 2, this one reads 1" in refusal(path)
+    with_manifest(path, lambda m: m.update(schema_version=3, a_field_of_the_future=1))
+    assert "made by a newer zellige: schema 3, this one reads 2" in refusal(path)
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,6 @@ IDENTITY = Identity(
     data_fingerprint="d" * 64,
     git_commit="c0ffee",
     detector_name="patchcore",
-    backbone="efficientnet_lite0",
 )
 
 

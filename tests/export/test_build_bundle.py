@@ -11,7 +11,7 @@ from zellige.core.errors import InputError
 from zellige.core.image_files import read_pixels
 from zellige.core.types import Decision, Frame, PixelSize, Sample
 from zellige.export.build_bundle import common_pixel_size, window_around_peak
-from zellige.models.backbones import SOURCES
+from zellige.models.backbone_weights import SOURCES
 from zellige.station.runtime import Runtime, inspect, replay_golden
 
 
@@ -27,7 +27,10 @@ def test_a_station_accepts_it(judged: Judged, bundle_path: Path) -> None:
     assert manifest.color is judged.fitted.splits.color
     assert not manifest.is_calibrated
     assert manifest.detector.class_path == "zellige.models.patchcore.PatchCore"
-    assert manifest.backbone.weights_sha256 == SOURCES["efficientnet_lite0"].sha256
+    source = SOURCES["efficientnet_lite0"]
+    backbone = manifest.backbone
+    assert (backbone.name, backbone.weights_sha256) == ("efficientnet_lite0", source.sha256)
+    assert (backbone.source, backbone.license) == (source.requirement, "Apache-2.0")
     assert manifest.parity.num_images == len(judged.test)
     assert bundle.report == json.loads(json.dumps(judged.report))
     for name in ("escape_rate", "false_reject_rate"):

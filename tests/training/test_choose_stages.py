@@ -9,6 +9,7 @@ import torch
 from lightning_fabric import Fabric
 
 from tests.conftest import save_image, texture
+from tests.models.weight_files import named
 from zellige.core.errors import ConfigError, InputError
 from zellige.core.types import Color, Geometry, GeometryMode, Sample
 from zellige.data.dataset import TileDataset
@@ -118,3 +119,9 @@ def test_whole_groups_are_held_out(groups: str, held_out: str) -> None:
     else:
         assert "".join(groups[i - 10] for i in held) == held_out
         assert not {groups[i - 10] for i in fit} & set(held_out)
+
+
+def test_a_backbone_of_one_grid_has_nothing_to_choose_from(tmp_path: Path) -> None:
+    fabric, name = Fabric(accelerator="cpu", devices=1), named("timm", "test_vit")
+    with pytest.raises(ConfigError, match=r"model\.stages=auto: expected a backbone with stages of stride \(2, 4, 8"):
+        choose_stages(dataset(tmp_path, 8), backbone=name, grid_stride=8, fabric=fabric)

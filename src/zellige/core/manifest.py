@@ -15,7 +15,8 @@ from pydantic_core import to_jsonable_python
 from zellige.core.errors import BundleError
 from zellige.core.types import Calibration, Color, Decision, Geometry, PixelSize
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+"""2 says where the weights of the backbone come from; 1 is read too."""
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Line = Annotated[str, Field(min_length=1, max_length=1000)]
@@ -39,6 +40,9 @@ class BackboneInfo(_Strict):
 
     name: Line
     weights_sha256: Sha256
+    source: Line | None = None
+    """A package with its version, an address, or the name of a file; None in bundles of schema 1."""
+    license: Line | None = None
 
 
 class RateInfo(_Strict):
@@ -84,7 +88,7 @@ class MemberEntry(_Strict):
 class Manifest(_Strict):
     """Model truth: what the model is, how it sees, how it decides, and the hash of every member of its bundle."""
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[1, 2] = 2
     run_name: Line
     zellige_version: Line
     git_commit: Line | None

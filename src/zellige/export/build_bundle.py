@@ -23,7 +23,7 @@ from zellige.core.types import AnomalyMap, Calibration, Color, Decision, Frame, 
 from zellige.evaluation.predictions import PredictionSet
 from zellige.export.onnx import to_onnx
 from zellige.export.parity import Parity, verify_parity
-from zellige.models.backbones import SOURCES
+from zellige.models.backbones import origin_of
 from zellige.station.runtime import Runtime, replay_golden
 
 
@@ -45,7 +45,6 @@ class Identity:
     data_fingerprint: str
     git_commit: str | None
     detector_name: str
-    backbone: str
 
 
 def common_pixel_size(samples: Sequence[Sample]) -> PixelSize | None:
@@ -114,13 +113,24 @@ def _manifest_fields(
             "class_path": f"{type(detector).__module__}.{type(detector).__qualname__}",
             "name": identity.detector_name,
         },
-        "backbone": {"name": identity.backbone, "weights_sha256": SOURCES[identity.backbone].sha256},
+        "backbone": _backbone(detector),
         "geometry": optics.geometry,
         "color": optics.color,
         "pixel_size": optics.pixel_size,
         "pixel_size_tolerance": optics.pixel_size_tolerance,
         "calibration": calibration,
         "expected_rates": {name: report.get(name) for name in ("escape_rate", "false_reject_rate")},
+    }
+
+
+def _backbone(detector: nn.Module) -> dict[str, str]:
+    origin = origin_of(detector)
+    assert origin is not None
+    return {
+        "name": origin.name,
+        "weights_sha256": origin.sha256,
+        "source": origin.source,
+        "license": origin.license,
     }
 
 

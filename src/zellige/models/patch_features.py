@@ -23,14 +23,14 @@ class PatchFeatures(nn.Module):
         """Load the backbone.
 
         Args:
-            backbone: name of a pretrained backbone.
-            stages: backbone stages (0 to 4 for stride 2 to 32).
+            backbone: name of a pretrained backbone; see `FrozenBackbone`.
+            stages: backbone stages (0 to 4 for stride 2 to 32 of the default one).
             grid_stride: px from one patch to the next at the finest: finer stages are averaged onto this grid, coarser
                 ones keep their own.
 
         Raises:
-            ConfigError: an unknown backbone, stage or stride.
-            InputError: the backbone's weights are not installed.
+            ConfigError: an unknown backbone, stage or stride, or weights that are not installed.
+            InputError: the backbone's weights are not the expected ones.
         """
         super().__init__()
         if grid_stride not in STRIDES:

@@ -20,6 +20,7 @@ def describe(bundle: ModelBundle, *, as_json: bool = False) -> str:
         ("made by", f"zellige {manifest.zellige_version}, git commit {manifest.git_commit or 'unknown'}"),
         ("model", f"{manifest.detector.name} ({manifest.detector.class_path})"),
         ("backbone", f"{manifest.backbone.name}, weights sha256 {manifest.backbone.weights_sha256[:12]}"),
+        *_weights(manifest),
         ("data", f"fingerprint {manifest.data_fingerprint}"),
         ("input", _input(manifest)),
         ("color", manifest.color.value),
@@ -35,6 +36,11 @@ def describe(bundle: ModelBundle, *, as_json: bool = False) -> str:
         ),
     ]
     return "".join(f"{name:<14} {text}\n" for name, text in rows)
+
+
+def _weights(manifest: Manifest) -> list[tuple[str, str]]:
+    backbone = manifest.backbone
+    return [("weights", f"{backbone.source}, license: {backbone.license}")] if backbone.source else []
 
 
 def _input(manifest: Manifest) -> str:

@@ -20,11 +20,12 @@ from lightning_fabric import Fabric
 from numpy.typing import NDArray
 from torch import Tensor
 
-from zellige.core.errors import InputError
+from zellige.core.errors import ConfigError, InputError
 from zellige.core.progress import progress
 from zellige.core.types import Pixels
 from zellige.data.dataset import TileDataset
 from zellige.data.synthetic_anomalies import KINDS, Anomaly, make_anomaly
+from zellige.models.backbones import STRIDES
 from zellige.models.detector import Features
 from zellige.models.patchcore import PatchCore
 from zellige.training.stage_ranking import (
@@ -107,7 +108,7 @@ def choose_stages(
 
     Raises:
         InputError: fewer than 8 images, or one that cannot be read.
-        ConfigError: an unknown backbone or stride.
+        ConfigError: an unknown backbone or stride, or a backbone with other strides than 2 to 32.
     """
     if len(train) < LEAST_IMAGES:
         raise InputError(
@@ -119,6 +120,11 @@ def choose_stages(
     few = [int(index) for index in rng.permutation(len(train))[:_MOST_IMAGES]]
     fit_images, held_out = split_held_out(few, [train.samples[index].group_id for index in few])
     meter = PatchCore(backbone=backbone, stages=CANDIDATES, grid_stride=grid_stride, bank_size=_BANK_SIZE, seed=seed)
+    if meter.embed_patches.backbone.strides != STRIDES[CANDIDATES[0] :]:
+        raise ConfigError(
+            f"model.stages=auto: expected a backbone with stages of stride {STRIDES}, got {backbone}; name the stages "
+            "instead, such as model.stages=[1,2,3]"
+        )
     meter.to(fabric.device).eval()
     table, num_tiles = _measure(meter, train, fit_images, held_out, rng, make)
     choice = StageChoice(
