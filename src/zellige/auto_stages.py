@@ -19,7 +19,8 @@ AUTO = "auto"
 def check_stages(model: Any) -> None:
     """Refuse a `stages` setting that is neither a list of stages nor `auto`; a model without one is fine.
 
-    How many stages there are is known here for the backbones of `SOURCES` alone; others say it when they are loaded.
+    A model that does not place its stages on grids of their own has no use for `auto`. How many stages there are is
+    known here for the backbones of `SOURCES` alone; others say it when they are loaded.
 
     Raises:
         ConfigError: anything else.
@@ -30,6 +31,8 @@ def check_stages(model: Any) -> None:
     is_list = isinstance(value, list) and all(
         type(stage) is int and stage >= 0 and (count is None or stage < count) for stage in value
     )
+    if value == AUTO and hasattr(model, "stages") and not hasattr(model, "grid_stride"):
+        raise ConfigError(f"model.stages: expected a list such as [3], got {AUTO}, which {model.name} cannot use")
     if value != AUTO and not (is_list and value and value == sorted(set(value))):
         up_to = f" to {count - 1}" if count else ""
         raise ConfigError(

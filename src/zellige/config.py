@@ -11,6 +11,7 @@ from hydra.utils import instantiate
 from lightning_fabric import Fabric, seed_everything
 from omegaconf import MISSING, OmegaConf
 
+from zellige.config_dinomaly import DinomalyConfig
 from zellige.config_labels import LabelsConfig
 from zellige.core.errors import ConfigError
 from zellige.core.types import Geometry, GeometryMode, PixelSize, Splits
@@ -286,6 +287,7 @@ def register_schemas() -> None:
     store.store(group="model", name="subspace_schema", node=SubspaceConfig)
     store.store(group="model", name="padim_schema", node=PadimConfig)
     store.store(group="model", name="super_simple_net_schema", node=SuperSimpleNetConfig)
+    store.store(group="model", name="dinomaly_schema", node=DinomalyConfig)
     store.store(group="trainer", name="one_pass_schema", node=OnePassConfig)
     store.store(group="trainer", name="gradient_schema", node=GradientConfig)
 

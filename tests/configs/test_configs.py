@@ -29,6 +29,7 @@ from zellige.config import (
     to_pixel_size,
     to_target,
 )
+from zellige.config_dinomaly import DinomalyConfig
 from zellige.config_labels import LabelsConfig
 from zellige.core.errors import ConfigError
 from zellige.core.types import Geometry, PixelSize
@@ -38,6 +39,7 @@ from zellige.data.splits import Fractions
 from zellige.data.synthetic import SyntheticWeb
 from zellige.evaluation.calibrate import Target
 from zellige.models.detector import GradientDetector, OnePassDetector
+from zellige.models.dinomaly import Dinomaly
 from zellige.models.padim import Padim
 from zellige.models.patchcore import PatchCore
 from zellige.models.subspace import Subspace
@@ -70,6 +72,7 @@ def test_the_options_are_found() -> None:
         (SubspaceConfig, Subspace),
         (PadimConfig, Padim),
         (SuperSimpleNetConfig, SuperSimpleNet),
+        (DinomalyConfig, Dinomaly),
         (GradientConfig, Recipe),
         (OnePassConfig, one_pass.fit),
         (GeometryConfig, Geometry),
@@ -219,6 +222,14 @@ MISTAKES = {
     "weights that are not there": (
         ["model.backbone=timm:test_resnet@/no/such.pth"],
         "backbone weights /no/such.pth: cannot be read (No such file or directory)",
+    ),
+    "auto for one grid": (
+        ["model=dinomaly", "model.stages=auto"],
+        "expected a list such as [3], got auto, which dinomaly",
+    ),
+    "stages of several grids": (
+        ["model=dinomaly", "model.stages=[2,3]"],
+        "dinomaly: expected stages of one grid and width",
     ),
     "trainer's batch": (["trainer.batch_size=0"], "trainer.batch_size: expected at least 1, got 0"),
     "gradient's batch": (["model=super_simple_net", "trainer.batch_size=0"], "trainer.batch_size: expected 1 or more"),

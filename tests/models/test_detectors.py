@@ -12,11 +12,13 @@ from lightning_fabric import Fabric
 from torch import nn
 
 from tests.conftest import save_image, texture
+from tests.models.weight_files import named
 from zellige.core.errors import InputError
 from zellige.core.types import Color, Geometry, GeometryMode, Sample
 from zellige.data.dataset import TileDataset
 from zellige.export.onnx import to_onnx
 from zellige.models.detector import DetectorOutput, GradientDetector, OnePassDetector
+from zellige.models.dinomaly import Dinomaly
 from zellige.models.padim import Padim
 from zellige.models.patchcore import PatchCore
 from zellige.models.subspace import Subspace
@@ -32,6 +34,7 @@ DETECTORS: dict[str, Callable[[], nn.Module]] = {
     "subspace": Subspace,
     "padim": lambda: Padim(num_dims=16),
     "super_simple_net": lambda: SuperSimpleNet(score_channels=8),
+    "dinomaly": lambda: Dinomaly(backbone=named("timm", "test_vit"), stages=[0, 1], decoder_blocks=2),
 }
 TILE = 128
 QUICK = {"epochs": 15, "batch_size": 2, "learning_rate": 5e-3, "patience": None}
