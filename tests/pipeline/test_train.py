@@ -96,6 +96,8 @@ def test_one_identity_in_folder_bundle_and_tracking(trained_run: TrainedRun) -> 
     report, bundle = report_of(trained_run.folder), read_bundle(trained_run.bundle)
     assert report["run"]["name"] == bundle.manifest.run_name == trained_run.name
     assert report["run"]["bundle"] == bundle.id
+    backbone = bundle.manifest.backbone
+    assert report["run"]["backbone"].startswith(f"{backbone.name}, {backbone.source}, sha256 {backbone.weights_sha256}")
     assert report["run"]["data fingerprint"] == bundle.manifest.data_fingerprint == report["data"]["fingerprint"]
     store = trained_run.root / "mlruns"
     assert rows(store, "select name, status from runs") == [(trained_run.name, "FINISHED")]
