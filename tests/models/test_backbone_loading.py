@@ -248,15 +248,27 @@ def test_a_model_that_timm_loads_leniently_is_not_left_half_random(tmp_path: Pat
         ),
         ("torchvision:vit_b_16", [1], "expected a plain convolutional model, got torchvision's vit_b_16"),
         ("keras:vgg", [1], "timm:NAME or torchvision:NAME, got 'keras:vgg'"),
-        (named("timm", "test_vit"), [6], "ascending indices from 0 to 5, got [6]"),
-        (named("timm", "test_resnet"), [2, 1], "ascending indices from 0 to 4, got [2, 1]"),
-        (named("torchvision", "mobilenet_v3_small"), [5], "ascending indices from 0 to 4, got [5]"),
+        ("timm:test_vit@FILE", [6], "ascending indices from 0 to 5, got [6]"),
+        ("timm:test_resnet@FILE", [2, 1], "ascending indices from 0 to 4, got [2, 1]"),
+        ("torchvision:mobilenet_v3_small@FILE", [5], "ascending indices from 0 to 4, got [5]"),
+        (
+            named("torchvision", "squeezenet1_1"),
+            [1],
+            "stages of stride (2, 4, 8, 16, 32), torchvision's squeezenet1_1 has none",
+        ),
     ],
 )
 def test_names_and_stages_that_are_not_there(name: str, stages: list[int], message: str) -> None:
+    if name.endswith("@FILE"):
+        name = named(*name.removesuffix("@FILE").split(":"))
     with pytest.raises(ConfigError) as caught:
         FrozenBackbone(name, stages)
     assert message in str(caught.value)
+
+
+def test_a_model_that_wants_more_than_tensors() -> None:
+    with pytest.raises(InputError, match="with its classifier, got others \\(version should be set"):
+        FrozenBackbone(named("torchvision", "mnasnet0_5"), [1])
 
 
 @pytest.fixture

@@ -153,14 +153,17 @@ def _of_torchvision(model: str, file: Path | None, stages: Sequence[int]) -> Tru
             f"backbone: expected a plain convolutional model, got torchvision's {model}; timm has transformers"
         )
     path, origin = locate("torchvision", model, file)
+    weights = read_state_dict(path)
     with torch.random.fork_rng(devices=[]):
         full = torchvision.models.get_model(model, weights=None)
     try:
-        full.load_state_dict(read_state_dict(path), strict=True)
-    except RuntimeError as error:
+        full.load_state_dict(weights, strict=True)
+    except (RuntimeError, ValueError) as error:  # MNASNet wants a version that a safetensors file does not hold
         raise _other_weights(path, model, error) from None
     full.eval().requires_grad_(False)
     points = _points(full)
+    if not points:
+        raise ConfigError(f"backbone: expected a model with stages of stride {STRIDES}, torchvision's {model} has none")
     _check_stages(stages, len(points))
     chosen = [points[stage] for stage in stages]
     traced = create_feature_extractor(full, [point.name for point in chosen], suppress_diff_warning=True).eval()
