@@ -1,12 +1,13 @@
-"""What is PatchCore's own: odd sizes, and how it treats the border."""
+"""What is PatchCore's own: odd sizes, how it treats the border, re-weighted scores, and positions."""
 
 import cv2
 import numpy as np
 import pytest
 import torch
+from sklearn.metrics import roc_auc_score
 
 from zellige.core.errors import ConfigError
-from zellige.models.patchcore import PatchCore
+from zellige.models.patchcore import Bank, PatchCore
 
 
 def textures(num: int, height: int, width: int, seed: int = 0) -> torch.Tensor:
@@ -53,3 +54,128 @@ def test_a_defect_at_the_border_stands_out_like_one_in_the_middle() -> None:
 def test_a_grid_that_is_no_stride_is_refused() -> None:
     with pytest.raises(ConfigError, match="grid_stride: expected one of"):
         PatchCore(grid_stride=10)
+
+
+def test_without_options_distances_are_the_plain_ones_to_the_bit() -> None:
+    """The formula as it stood before there were options, and a checkpoint that holds nothing new."""
+    images = textures(3, 96, 96)
+    detector = fitted(images[:2])
+    assert {key.split(".")[-1] for key in detector.banks.state_dict()} == {"center", "spread", "vectors"}
+    with torch.inference_mode():
+        for bank, features in zip(detector.banks, detector.embed(images), strict=True):
+            patches = ((features - bank.center) / bank.spread).flatten(0, 2)
+            nearest = (bank.vectors.square().sum(1) - 2.0 * patches @ bank.vectors.T).amin(1)
+            expected = (patches.square().sum(1) + nearest).clamp(min=1e-9).sqrt()
+            assert torch.equal(bank(features).flatten(), expected)
+
+
+def reference_scores(detector: PatchCore, images: torch.Tensor, neighbors: int) -> list[float]:
+    """Re-weighted scores by the definition (Roth et al. 2022, eq. 7, for the worst 1 % of a stage's patches)."""
+    with torch.inference_mode():
+        stages = [features.double().numpy() for features in detector.embed(images)]
+    scores = np.zeros((len(stages), len(images)))
+    for number, (bank, features) in enumerate(zip(detector.banks, stages, strict=True)):
+        center, spread, vectors = (getattr(bank, name).double().numpy() for name in ("center", "spread", "vectors"))
+        for index, grid in enumerate(features):
+            height, width = grid.shape[:2]
+            rated = []
+            for y, x in np.ndindex(height, width):
+                gaps = np.linalg.norm(vectors - (grid[y, x] - center) / spread, axis=1)
+                match = int(gaps.argmin())
+                around = np.linalg.norm(vectors - vectors[match], axis=1).argsort()[:neighbors]
+                factor = 1 - np.exp(gaps[match]) / np.exp(gaps[around]).sum()
+                beside = sum(0 <= y + i < height and 0 <= x + j < width for i in (-1, 0, 1) for j in (-1, 0, 1))
+                weighted = gaps[match] * np.sqrt(beside / 9)
+                rated.append((weighted, weighted * factor))
+            worst = sorted(rated, reverse=True)[: max(1, round(0.01 * height * width))]
+            scores[number, index] = np.mean([reweighted for _, reweighted in worst])
+    return list(scores.mean(0))
+
+
+@pytest.mark.parametrize("neighbors", [2, 5, 64])
+def test_the_reweighted_score_is_that_of_the_paper(neighbors: int) -> None:
+    """With 64 neighbors and a bank of 40 vectors, all of them are taken."""
+    images = textures(4, 136, 200)
+    images[3, :, 40:60, 40:60] = 255
+    plain = PatchCore(bank_size=40)
+    with torch.inference_mode():
+        plain.build([plain.embed(images[:2])])
+    detector = PatchCore(bank_size=40, reweight_neighbours=neighbors)
+    detector.load_state_dict(plain.state_dict())
+    with torch.inference_mode():
+        before, after = plain(images), detector(images)
+    assert after.score.tolist() == pytest.approx(reference_scores(detector, images, neighbors), rel=1e-4)
+    assert (after.score < before.score).all()
+    assert torch.equal(after.anomaly_map, before.anomaly_map)
+
+
+def test_one_vector_in_the_bank_is_not_reweighted() -> None:
+    flat = torch.full((1, 1, 64, 64), 128, dtype=torch.uint8)
+    spoilt = flat.clone()
+    spoilt[..., 20:40, 20:40] = 255
+    scores = []
+    for neighbors in (0, 9):
+        detector = PatchCore(bank_size=1, reweight_neighbours=neighbors)
+        with torch.inference_mode():
+            detector.build([detector.embed(flat)])
+            scores.append(detector(spoilt).score.item())
+    assert scores[0] == scores[1] > 0
+
+
+def plates(num: int, seed: int, *, defective: bool = False) -> torch.Tensor:
+    """Plates that lie still: bright dots in three corners belong there, one in the fourth is the defect."""
+    images = textures(num, 128, 128, seed=seed)
+    for y, x in [(32, 32), (32, 96), (96, 32)] + [(96, 96)] * defective:
+        images[:, 0, y - 8 : y + 8, x - 8 : x + 8] = 230
+    return images
+
+
+def test_positions_find_what_is_good_elsewhere() -> None:
+    train, good, bad = plates(12, 0), plates(12, 1), plates(12, 2, defective=True)
+    aurocs = {}
+    for radius in (None, 4.0):
+        detector = PatchCore(bank_size=512, position_radius=radius)
+        with torch.inference_mode():
+            detector.build(detector.embed(part) for part in torch.split(train, 4))
+            scores = torch.cat([detector(good).score, detector(bad).score])
+            output = detector(bad[:1])
+        aurocs[radius] = roc_auc_score([0] * 12 + [1] * 12, scores.numpy())
+    assert aurocs[None] < 0.9
+    assert aurocs[4.0] > 0.98
+    y, x = divmod(int(output.anomaly_map[0].argmax()), 128)
+    assert (abs(y - 96) < 16, abs(x - 96) < 16) == (True, True)
+
+
+def test_the_distance_counts_way_and_features() -> None:
+    """One patch moved by rows and columns, against its distance by hand: cells of 8 and of 16 px, radius 2 cells."""
+    detector = PatchCore(position_radius=2.0)
+    for bank, cell in zip(detector.banks, (0.5, 1.0), strict=True):
+        assert isinstance(bank, Bank)
+        features = torch.zeros(1, 5, 6, bank.center.shape[0])
+        features[0, 3, 4, 0] = 2.0
+        described = bank.describe(features).view(5, 6, -1)
+        bank.vectors = described[1, 1][None]
+        expected = np.sqrt(2.0**2 + (cell * 2) ** 2 + (cell * 3) ** 2)
+        assert bank(features)[0, 0, 3, 4].item() == pytest.approx(expected, rel=1e-5)
+        assert bank(features)[0, 0, 1, 1].item() == pytest.approx(0, abs=1e-3)
+
+
+def test_a_bank_with_positions_does_not_load_without() -> None:
+    detector = fitted(textures(1, 64, 64), position_radius=3.0)
+    with pytest.raises(RuntimeError, match=r"banks\.0\.vectors"):
+        PatchCore().load_state_dict(detector.state_dict())
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"reweight_neighbours": 1}, r"reweight_neighbours: expected 0 \(off\) or 2 to 64, got 1"),
+        ({"reweight_neighbours": 65}, "reweight_neighbours: .* got 65"),
+        ({"position_radius": 0.5}, r"position_radius: expected null \(off\) or 1 to 1024 cells, got 0.5"),
+        ({"position_radius": float("nan")}, "position_radius: .* got nan"),
+        ({"bank_size": 0}, "bank_size: expected 1 to 1000000, got 0"),
+    ],
+)
+def test_numbers_out_of_range(settings: dict, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        PatchCore(**settings)

@@ -42,12 +42,22 @@ class PatchScores(nn.Module):
         self.top_share = top_share
         self.register_buffer("blur", gaussian_kernel(smoothing_patches), persistent=False)
 
-    def forward(self, gaps: Sequence[Tensor], size: Sequence[int]) -> DetectorOutput:
+    def forward(
+        self, gaps: Sequence[Tensor], size: Sequence[int], factors: Sequence[Tensor] | None = None
+    ) -> DetectorOutput:
         """Join distances (B, 1, h, w) per stage, the finest first, into maps of `size` (H, W) px and scores.
 
         The distances of two stages must be in units that can be added, such as those of the good patches' spread.
+
+        Args:
+            gaps: distances per stage.
+            size: of the maps.
+            factors: (B, K) per stage: the distances of its `worst` patches count so many times in the score.
         """
-        score = torch.stack([self._score(gap) for gap in gaps]).mean(0)
+        worst = [self.worst(gap).values for gap in gaps]
+        if factors is not None:
+            worst = [values * factor for values, factor in zip(worst, factors, strict=True)]
+        score = torch.stack([values.mean(1) for values in worst]).mean(0)
         finest = gaps[0].shape[-2:]
         placed = [
             gap if gap.shape[-2:] == finest else F.interpolate(gap, size=finest, mode="bilinear", align_corners=False)
@@ -58,9 +68,10 @@ class PatchScores(nn.Module):
             anomaly_map=F.interpolate(smooth, size=list(size), mode="bilinear", align_corners=False), score=score
         )
 
-    def _score(self, gap: Tensor) -> Tensor:
-        worst = max(1, round(self.top_share * gap.shape[-2] * gap.shape[-1]))
-        return (gap * _border_weights(gap, _SCORE_BORDER)).flatten(1).topk(worst).values.mean(1)
+    def worst(self, gap: Tensor) -> torch.return_types.topk:
+        """Find the K patches of a stage's (B, 1, h, w) that make the score: weighted `values` and `indices` (B, K)."""
+        count = max(1, round(self.top_share * gap.shape[-2] * gap.shape[-1]))
+        return (gap * _border_weights(gap, _SCORE_BORDER)).flatten(1).topk(count)
 
 
 def smoothed(grid: Tensor, kernel: Tensor) -> Tensor:
