@@ -19,6 +19,7 @@ from zellige.run_folder import check_run_name, git_commit, new_run_name, run_fol
 from zellige.run_report import build_report, summary, write_report
 from zellige.tracking import check_run_name_free
 from zellige.training.checkpoint import save_checkpoint
+from zellige.training.few_shot import shots_in_words
 from zellige.training.predict import milliseconds_per_image, predict
 
 log = logging.getLogger("train")
@@ -62,6 +63,7 @@ def main(composed: DictConfig) -> None:
             "data fingerprint": splits.fingerprint,
             "git commit": git_commit() or "none",
             **backbone_in_words(detector),
+            **shots_in_words(config.trainer, len(train)),
             **chosen,
         }
         draft = build_report(identity, evaluation, data_report, costs)

@@ -12,6 +12,7 @@ from zellige.data.dataset import TileDataset
 from zellige.models.backbones import SOURCES
 from zellige.run_folder import write_json
 from zellige.training.choose_stages import choose_stages
+from zellige.training.few_shot import draw_shots
 
 AUTO = "auto"
 
@@ -50,10 +51,13 @@ def settle_stages(
 
     Raises:
         InputError: too few training images to choose from.
+        ConfigError: `trainer.num_shots` out of range.
     """
     if getattr(config.model, "stages", None) != AUTO:
         return {}
-    model = config.model
+    model, trainer = config.model, config.trainer
+    # Images that the fit does not see must not choose for it.
+    train = draw_shots(train, getattr(trainer, "num_shots", None), seed=trainer.seed)
     choice = choose_stages(
         train, backbone=model.backbone, grid_stride=model.grid_stride, fabric=fabric, seed=config.seed
     )

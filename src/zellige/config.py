@@ -150,6 +150,8 @@ class OnePassConfig:
     _target_: str = "zellige.training.one_pass.fit"
     _partial_: bool = True
     batch_size: int = 8
+    num_shots: int | None = None
+    augmented_copies: int = 0
     seed: int = 0
 
 

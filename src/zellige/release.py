@@ -18,6 +18,7 @@ from zellige.export.build_bundle import Identity, Optics, common_pixel_size, exp
 from zellige.models.backbones import origin_of
 from zellige.run_report import metrics_of, report_for_bundle
 from zellige.tracking import RunIdentity, log_run
+from zellige.training.few_shot import check_shots
 
 _MOST_GOLDEN = 256
 
@@ -27,7 +28,8 @@ def check_ready(config: TrainConfig, splits: Splits, data: DataReport) -> Optics
 
     Raises:
         InputError: too few images for calibration or evaluation, an image smaller than a tile, several pixel sizes.
-        ConfigError: a setting of calibration or export out of range, a rule in mm2 on uncalibrated images.
+        ConfigError: a setting of calibration, export or the fit out of range, a rule in mm2 on uncalibrated images,
+            positions with tiles.
     """
     export, geometry = config.export, to_geometry(config.geometry)
     for name in ("score_tolerance", "pixel_size_tolerance"):
@@ -38,6 +40,12 @@ def check_ready(config: TrainConfig, splits: Splits, data: DataReport) -> Optics
     check_calibration(splits.val, to_target(config.calibration), **config.calibration.rules())
     if not splits.test:
         raise InputError(f"data {data.root}: expected images in the test split, got none")
+    check_shots(getattr(config.trainer, "num_shots", None), len(splits.train))
+    if getattr(config.model, "position_radius", None) is not None and geometry.mode is GeometryMode.TILES:
+        raise ConfigError(
+            f"model.position_radius={config.model.position_radius:g}: expected geometry=resize, got geometry=tiles: "
+            "places are compared from one image to the next, and a tile does not know its place in the image"
+        )
     smallest, tile = (data.height_px[0], data.width_px[0]), (geometry.height, geometry.width)
     is_cut = geometry.mode is GeometryMode.TILES and not geometry.pad_small
     if is_cut and (smallest[0] < tile[0] or smallest[1] < tile[1]):

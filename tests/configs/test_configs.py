@@ -94,7 +94,7 @@ def test_a_schema_has_the_defaults_of_what_it_builds(schema: type, built: type) 
 @pytest.mark.parametrize("option", OPTIONS)
 def test_every_option_composes_and_becomes_objects(option: str) -> None:
     group, name = option.split("/")
-    config = composed("train", f"{group}={name}", *(["data.root=x"] if group != "experiment" else []))
+    config = composed("train", f"{group}={name}", "data.root=x")
     to_geometry(config.geometry)
     to_target(config.calibration)
     to_pixel_size(config.data.pixel_size_mm)
@@ -197,7 +197,16 @@ MISTAKES = {
     "layout": (["data.layout=heap"], "data layout: expected one of"),
     "duplicates": (["data.duplicates=perhaps"], "data duplicates: expected one of"),
     # before the fit
-    "augmentation": (["data.augment=wild"], "data.augment: expected one of none, flips, line, got 'wild'"),
+    "augmentation": (
+        ["data.augment=wild"],
+        "data.augment: expected one of none, flips, line, jitter, jitter_turns, got",
+    ),
+    "shots": (["trainer.num_shots=7"], "trainer.num_shots: expected null (all) or 1 to 6, the good training images"),
+    "copies that are all the same": (["trainer.augmented_copies=2"], "expected a data.augment that changes the copies"),
+    "places in tiles": (
+        ["geometry=tiles", "model.position_radius=2"],
+        "model.position_radius=2: expected geometry=resize, got geometry=tiles",
+    ),
     "both areas": (
         ["calibration.min_area_px=4", "calibration.min_area_mm2=1", "data.pixel_size_mm=0.1"],
         "min_area_mm2 and min_area_px are both set",
@@ -214,6 +223,7 @@ MISTAKES = {
         "expected images of at least one tile of 256 x 256 px",
     ),
     "bank": (["model.bank_size=0"], "error: bank_size: expected 1 to 1000000, got 0"),
+    "neighbours": (["model.reweight_neighbours=1"], "reweight_neighbours: expected 0 (off) or 2 to 64, got 1"),
     "explained variance": (["model=subspace", "model.variance=1"], "variance: expected a number in (0, 1), got 1.0"),
     "dimensions": (["model=padim", "model.num_dims=0"], "num_dims: expected 1 to 256, got 0"),
     "setting of another model": (["model=subspace", "model.bank_size=8"], "bank_size"),

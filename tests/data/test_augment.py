@@ -67,5 +67,38 @@ def test_line_changes_grey_levels_a_little_and_moves_nothing(num_channels: int) 
 
 
 def test_unknown_policy() -> None:
-    with pytest.raises(ConfigError, match=r"data\.augment: expected one of none, flips, line, got 'strong'"):
+    with pytest.raises(
+        ConfigError, match=r"data\.augment: expected one of none, flips, line, jitter, jitter_turns, got 'strong'"
+    ):
         Augment("strong", seed=0)
+
+
+def turns(tile: np.ndarray) -> list[np.ndarray]:
+    """The eight mirror images and quarter turns of a square tile (C, h, h), the tile itself first."""
+    turned = [np.rot90(tile, k, axes=(1, 2)) for k in range(4)]
+    return turned + [t[:, :, ::-1] for t in turned]
+
+
+@pytest.mark.parametrize(("policy", "size", "wanted"), [("jitter", 64, {0}), ("jitter_turns", 64, set(range(8)))])
+def test_jitter_moves_a_little_and_turns_only_when_asked(policy: str, size: int, wanted: set[int]) -> None:
+    pictures = [texture(seed, size=(size, size))[None] for seed in range(60)]
+    seen = set()
+    for tile, changed in zip(pictures, Augment(policy, seed=0)(np.stack(pictures)), strict=True):
+        middle = (slice(None), slice(16, -16), slice(16, -16))
+        alike = [float(np.corrcoef(changed[middle].ravel(), turn[middle].ravel())[0, 1]) for turn in turns(tile)]
+        assert max(alike) > 0.5
+        assert not np.array_equal(changed, tile)
+        assert np.abs(changed.astype(float).mean() - tile.mean()) < 25
+        seen.add(int(np.argmax(alike)))
+    assert seen == wanted
+
+
+def test_jitter_moves_a_mask_with_its_tile() -> None:
+    tile = np.full((1, 1, 64, 64), 100, np.uint8)
+    mask = np.zeros((1, 64, 64), np.bool_)
+    mask[0, 20:30, 34:50] = True
+    tile[0, 0][mask[0]] = 200
+    for seed in range(10):
+        changed, moved = Augment("jitter_turns", seed=seed).with_masks(tile, mask)
+        found = changed[0, 0] > changed.mean() + 25
+        assert (found & moved[0]).sum() / (found | moved[0]).sum() > 0.8

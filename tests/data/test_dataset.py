@@ -101,3 +101,23 @@ def test_an_image_that_changed_since_it_was_listed_is_refused(tmp_path: Path, sp
         list(dataset.shuffled_batches(4, seed=0, advance=lambda: None))
     assert str(samples[2].image_path) in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("batch_size", [1, 5, 1000])
+def test_copies_come_besides_the_images_as_they_are(tmp_path: Path, batch_size: int) -> None:
+    dataset = TileDataset(write_samples(tmp_path), geometry=TILES, color=Color.GRAY, augment=Augment("jitter", seed=0))
+    calls = []
+    batches = dataset.shuffled_batches(batch_size, seed=0, advance=lambda: calls.append(1), copies=3)
+    found = Counter(tile.numpy().tobytes() for batch in batches for tile in batch)
+    expected = expected_tiles(TILES)
+    assert len(calls) == 4 * len(SIZES)
+    assert found.total() == 4 * expected.total()
+    assert {tile: found[tile] for tile in expected} == expected
+
+
+def test_some_of_the_samples(tmp_path: Path) -> None:
+    dataset = TileDataset(write_samples(tmp_path), geometry=RESIZE, color=Color.GRAY, augment=Augment("flips", seed=0))
+    few = dataset.only([3, 1])
+    assert [sample.id for sample in few.samples] == ["3.png", "1.png"]
+    assert (few.geometry, few.color, few.augment) == (dataset.geometry, dataset.color, dataset.augment)
+    assert len(dataset) == len(SIZES)

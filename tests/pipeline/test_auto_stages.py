@@ -43,8 +43,9 @@ def test_the_run_opens_with_the_chosen_stages(run: Path) -> None:
     assert len(opened.detector.banks) == len(chosen)
 
 
-def test_too_few_images_to_choose_from(programs: Programs, tmp_path: Path) -> None:
-    make_image_set(tmp_path / "images", num=(7, 6, 2, 2))
-    line = programs.run("train.py", *train_arguments(tmp_path, "few", "model.stages=auto")).mistake()
+@pytest.mark.parametrize(("num_train", "more"), [(7, []), (9, ["trainer.num_shots=7"])])
+def test_too_few_images_to_choose_from(programs: Programs, tmp_path: Path, num_train: int, more: list[str]) -> None:
+    make_image_set(tmp_path / "images", num=(num_train, 6, 2, 2))
+    line = programs.run("train.py", *train_arguments(tmp_path, "few", "model.stages=auto", *more)).mistake()
     assert "model.stages=auto: expected at least 8 good training images to choose from, got 7" in line
     assert list((tmp_path / "runs").iterdir()) == []

@@ -216,6 +216,19 @@ def test_another_model_ends_in_a_bundle_too(
     assert report_of(run)["image_auroc"] > 0.9
 
 
+def test_one_good_image_ends_in_a_bundle_and_in_plain_words(programs: Programs, tmp_path: Path) -> None:
+    make_image_set(tmp_path / "images", num=(1, 5, 3, 3))
+    ended = programs.run("train.py", *train_arguments(tmp_path, "one", "experiment=few_shot", "tracking.enabled=false"))
+    assert (ended.code, ended.err) == (0, "")
+    assert "good training images: 1 only; a good form that they do not show will look like a defect" in ended.out
+    assert "NOT SHOWN: n=5 is too small for false_reject_rate <= 0.05: 54 more good images needed" in ended.out
+    run = tmp_path / "runs" / "one"
+    words = "1, each as it is and in 8 changed copies"
+    assert report_of(run)["run"]["good training images"] == words
+    assert words in (run / "report.html").read_text(encoding="utf-8")
+    assert read_bundle(run / "one.zellige").manifest.detector.name == "patchcore"
+
+
 def has(pattern: str) -> Callable[[Path], bool]:
     return lambda root: any(root.glob(pattern))
 

@@ -1,5 +1,6 @@
 """From samples to the net's tiles: reads each image when it is asked for, in the declared color and geometry."""
 
+import copy
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
@@ -51,17 +52,28 @@ class TileDataset:
         sample = self.samples[index]
         return cut(read_frame(sample.image_path, color=self.color, pixel_size=sample.pixel_size), self.geometry)
 
-    def shuffled_batches(self, batch_size: int, *, seed: int, advance: Callable[[], None]) -> Iterator[Tensor]:
+    def only(self, indices: Sequence[int]) -> "TileDataset":
+        """Return this data set with some of its samples, in the order of `indices`."""
+        fewer = copy.copy(self)
+        fewer.samples = tuple(self.samples[index] for index in indices)
+        return fewer
+
+    def shuffled_batches(
+        self, batch_size: int, *, seed: int, advance: Callable[[], None], copies: int = 0
+    ) -> Iterator[Tensor]:
         """Yield uint8 tile batches (<= batch_size, C, h, w) of all samples in a seeded order, augmented.
 
-        `advance` is called once per image, for a progress bar.
+        With `copies` each image comes once as it is and so many times augmented. `advance` is called once per image
+        and per copy, for a progress bar.
         """
-        order = np.random.default_rng(seed).permutation(len(self))
+        order = np.random.default_rng(seed).permutation(len(self) * (1 + copies))
         waiting: list[np.ndarray] = []
         count = 0
-        for index in order:
-            tiles = self[int(index)].pixels
-            waiting.append(self.augment(tiles) if self.augment else tiles)
+        for place in order:
+            copy_number, index = divmod(int(place), len(self))
+            tiles = self[index].pixels
+            is_as_it_is = copies > 0 and copy_number == 0
+            waiting.append(self.augment(tiles) if self.augment and not is_as_it_is else tiles)
             count += len(tiles)
             advance()
             while count >= batch_size:

@@ -206,7 +206,11 @@ def _check_areas(samples: Sequence[Sample], min_area_mm2: float | None, min_area
 
 def _check_enough(num: int, least: int, what: str) -> None:
     if num < max(least, 1):
-        raise InputError(f"calibrate: expected at least {max(least, 1)} {what} images in VAL, got {num}")
+        setting = "val" if what == "good" else "val_defects"
+        raise InputError(
+            f"calibrate: expected at least {max(least, 1)} {what} images in VAL, got {num}: the threshold is chosen on "
+            f"images that were not trained on; raise data.fractions.{setting} or declare more of them for val"
+        )
 
 
 def _escape_limit(defective_scores: NDArray[np.float64], beta: float, delta: float) -> _Limit:
