@@ -1,7 +1,7 @@
 """Measure PatchCore fitted on few good images, as they are and with changed copies of them (docs/models/patchcore.md).
 
     python scripts/bench_few_shot.py --layout magnetic_tile --root data/raw/MagneticTile --color gray
-    python scripts/bench_few_shot.py --root DIR [--policy jitter_turns] [--copies 8] [--neighbours 0 9]
+    python scripts/bench_few_shot.py --root DIR [--policy jitter_turns] [--copies 8] [--neighbors 0 9]
 
 Every seed draws other training images; all fits judge the same test images, resized to --size. Prints a table with the
 mean over the seeds and its 95 % t-interval, and the gain of the copies seed by seed; writes all values to OUT.
@@ -42,7 +42,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--copies", type=int, nargs="+", default=[0, 8], help="changed copies per image")
     parser.add_argument("--policy", default="jitter")
-    parser.add_argument("--neighbours", type=int, nargs="+", default=[0], help="model.reweight_neighbours")
+    parser.add_argument("--neighbors", type=int, nargs="+", default=[0], help="model.reweight_neighbors")
     parser.add_argument("--num-test", type=int, default=100, help="at most, half of them good (default: 100)")
     parser.add_argument("--out", type=Path, default=Path("outputs/bench_few_shot"))
     args = parser.parse_args()
@@ -90,8 +90,8 @@ def measure(
     folder.mkdir(parents=True)
     fit(detector, train, test, fabric=fabric, run_dir=folder, num_shots=shots, augmented_copies=copies, seed=seed)
     judged = {}
-    for neighbors in args.neighbours:
-        detector.reweight_neighbours = neighbors
+    for neighbors in args.neighbors:
+        detector.reweight_neighbors = neighbors
         predictions = predict(detector, test, "test", fabric=fabric, out_dir=folder / str(neighbors))
         judged[neighbors] = quality(predictions)
         predictions.drop_maps()

@@ -102,7 +102,7 @@ class PatchCoreConfig(PatchModelConfig):
     _target_: str = "zellige.models.patchcore.PatchCore"
     stages: Any = field(default_factory=lambda: [2, 3])
     bank_size: int = 4096
-    reweight_neighbours: int = 0
+    reweight_neighbors: int = 0
     position_radius: float | None = None
     seed: int = 0
 

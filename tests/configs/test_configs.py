@@ -223,7 +223,7 @@ MISTAKES = {
         "expected images of at least one tile of 256 x 256 px",
     ),
     "bank": (["model.bank_size=0"], "error: bank_size: expected 1 to 1000000, got 0"),
-    "neighbours": (["model.reweight_neighbours=1"], "reweight_neighbours: expected 0 (off) or 2 to 64, got 1"),
+    "neighbors": (["model.reweight_neighbors=1"], "reweight_neighbors: expected 0 (off) or 2 to 64, got 1"),
     "explained variance": (["model=subspace", "model.variance=1"], "variance: expected a number in (0, 1), got 1.0"),
     "dimensions": (["model=padim", "model.num_dims=0"], "num_dims: expected 1 to 256, got 0"),
     "setting of another model": (["model=subspace", "model.bank_size=8"], "bank_size"),

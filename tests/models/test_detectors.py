@@ -31,7 +31,7 @@ DETECTORS: dict[str, Callable[[], nn.Module]] = {
     "patchcore other stages, unsmoothed": lambda: PatchCore(
         bank_size=32, stages=[1, 3], grid_stride=16, smoothing_patches=0
     ),
-    "patchcore with places, re-weighted": lambda: PatchCore(bank_size=64, position_radius=4, reweight_neighbours=5),
+    "patchcore with places, re-weighted": lambda: PatchCore(bank_size=64, position_radius=4, reweight_neighbors=5),
     "subspace": Subspace,
     "padim": lambda: Padim(num_dims=16),
     "super_simple_net": lambda: SuperSimpleNet(score_channels=8),

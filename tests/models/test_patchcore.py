@@ -100,7 +100,7 @@ def test_the_reweighted_score_is_that_of_the_paper(neighbors: int) -> None:
     plain = PatchCore(bank_size=40)
     with torch.inference_mode():
         plain.build([plain.embed(images[:2])])
-    detector = PatchCore(bank_size=40, reweight_neighbours=neighbors)
+    detector = PatchCore(bank_size=40, reweight_neighbors=neighbors)
     detector.load_state_dict(plain.state_dict())
     with torch.inference_mode():
         before, after = plain(images), detector(images)
@@ -115,7 +115,7 @@ def test_one_vector_in_the_bank_is_not_reweighted() -> None:
     spoilt[..., 20:40, 20:40] = 255
     scores = []
     for neighbors in (0, 9):
-        detector = PatchCore(bank_size=1, reweight_neighbours=neighbors)
+        detector = PatchCore(bank_size=1, reweight_neighbors=neighbors)
         with torch.inference_mode():
             detector.build([detector.embed(flat)])
             scores.append(detector(spoilt).score.item())
@@ -169,8 +169,8 @@ def test_a_bank_with_positions_does_not_load_without() -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"reweight_neighbours": 1}, r"reweight_neighbours: expected 0 \(off\) or 2 to 64, got 1"),
-        ({"reweight_neighbours": 65}, "reweight_neighbours: .* got 65"),
+        ({"reweight_neighbors": 1}, r"reweight_neighbors: expected 0 \(off\) or 2 to 64, got 1"),
+        ({"reweight_neighbors": 65}, "reweight_neighbors: .* got 65"),
         ({"position_radius": 0.5}, r"position_radius: expected null \(off\) or 1 to 1024 cells, got 0.5"),
         ({"position_radius": float("nan")}, "position_radius: .* got nan"),
         ({"bank_size": 0}, "bank_size: expected 1 to 1000000, got 0"),

@@ -43,7 +43,7 @@ class PatchCore(nn.Module):
         stages: Sequence[int] = (2, 3),
         grid_stride: int = 8,
         bank_size: int = 4096,
-        reweight_neighbours: int = 0,
+        reweight_neighbors: int = 0,
         position_radius: float | None = None,
         top_share: float = 0.01,
         smoothing_patches: float = 1.0,
@@ -55,7 +55,7 @@ class PatchCore(nn.Module):
             backbone, stages, grid_stride: see `PatchFeatures`.
             bank_size: most vectors kept per stage, which bounds memory and inference time whatever the number of
                 images.
-            reweight_neighbours: bank vectors by which the distances behind an image's score are re-weighted, 2 to 64
+            reweight_neighbors: bank vectors by which the distances behind an image's score are re-weighted, 2 to 64
                 (see `Bank.factors`); 0 is off.
             position_radius: for aligned parts: cells of the finest grid (of `grid_stride` px) after which a vector
                 from another place costs as much as the good patches' spread; None: the place does not count.
@@ -68,14 +68,14 @@ class PatchCore(nn.Module):
         super().__init__()
         if not 1 <= bank_size <= 1_000_000:
             raise ConfigError(f"bank_size: expected 1 to 1000000, got {bank_size}")
-        if reweight_neighbours != 0 and not 2 <= reweight_neighbours <= _MOST_NEIGHBORS:
+        if reweight_neighbors != 0 and not 2 <= reweight_neighbors <= _MOST_NEIGHBORS:
             raise ConfigError(
-                f"reweight_neighbours: expected 0 (off) or 2 to {_MOST_NEIGHBORS}, got {reweight_neighbours}"
+                f"reweight_neighbors: expected 0 (off) or 2 to {_MOST_NEIGHBORS}, got {reweight_neighbors}"
             )
         if position_radius is not None and not 1 <= position_radius <= 1024:
             raise ConfigError(f"position_radius: expected null (off) or 1 to 1024 cells, got {position_radius}")
         self.bank_size = bank_size
-        self.reweight_neighbours = reweight_neighbours
+        self.reweight_neighbors = reweight_neighbors
         self.seed = seed
         self.embed_patches = PatchFeatures(backbone, stages, grid_stride)
         self.pool = PatchScores(top_share, smoothing_patches)
@@ -114,7 +114,7 @@ class PatchCore(nn.Module):
         """Score uint8 images (B, C, H, W)."""
         features = self.embed(images)
         gaps = [bank(stage) for bank, stage in zip(self.banks, features, strict=True)]
-        factors = self._factors(features, gaps) if self.reweight_neighbours else None
+        factors = self._factors(features, gaps) if self.reweight_neighbors else None
         output: DetectorOutput = self.pool(gaps, images.shape[-2:], factors)
         return output
 
@@ -122,7 +122,7 @@ class PatchCore(nn.Module):
         """Factors (B, K) of each stage's worst patches."""
         banks = [bank for bank in self.banks if isinstance(bank, Bank)]
         return [
-            bank.factors(stage, self.pool.worst(gap).indices, self.reweight_neighbours)
+            bank.factors(stage, self.pool.worst(gap).indices, self.reweight_neighbors)
             for bank, stage, gap in zip(banks, features, gaps, strict=True)
         ]
 
