@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 
 from tests.conftest import PROJECT
 from tests.training.test_gradient import levels, small_fit, small_net, weights
-from tests.training.toy_detector import Toy
+from tests.training.toy_detector import SettlingToy
 from zellige.training.checkpoint import write_tensors
 from zellige.training.gradient import fit
 
@@ -27,7 +27,7 @@ def one_of_two(root: str) -> None:
     fabric = Fabric(accelerator="cpu", devices=2, strategy="ddp")
     fabric.launch()
     rank, folder = fabric.global_rank, Path(root)
-    toy, net = Toy(), small_net()
+    toy, net = SettlingToy(), small_net()
     # Files are written by each process for itself, under its own folder.
     own = folder / str(rank)
     train, val = levels(own, GOOD, [200, 210, 220]), levels(own / "val", [15, 25, 35])
@@ -38,7 +38,8 @@ def one_of_two(root: str) -> None:
     good, held_out = small_fit(own / "net")
     fit(net, good, held_out, fabric=fabric, run_dir=net_run, epochs=3, batch_size=2, accumulate=2)
     seen = torch.tensor([[round(level * 256), float(bad)] for level, bad, _ in toy.seen])
-    write_tensors({"seen": seen, **{f"toy.{n}": v for n, v in weights(toy).items()}, **net.state_dict()}, own / "end")
+    toys = {f"toy.{n}": v for n, v in [*weights(toy).items(), ("unit", toy.unit)]}
+    write_tensors({"seen": seen, **toys, **net.state_dict()}, own / "end")
 
 
 @pytest.fixture(scope="module")
@@ -69,6 +70,7 @@ def ends(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[dict[str,
 def test_both_processes_end_with_equal_weights(ends: tuple[Path, list[dict[str, torch.Tensor]]]) -> None:
     first, second = ends[1]
     assert [name for name in first if name != "seen" and not torch.equal(first[name], second[name])] == []
+    assert first["toy.unit"].item() == 35  # the brightest that the first process has of VAL
     untouched = small_net().state_dict()
     assert not torch.equal(first["map_head.0.weight"], untouched["map_head.0.weight"])
 

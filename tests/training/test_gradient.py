@@ -16,7 +16,7 @@ from safetensors import safe_open
 
 from tests.conftest import PROJECT, save_image, texture
 from tests.station.conftest import small_disk
-from tests.training.toy_detector import Toy
+from tests.training.toy_detector import SettlingToy, Toy
 from zellige.core.errors import ConfigError, InputError
 from zellige.core.types import Color, Geometry, GeometryMode, Sample
 from zellige.data.augment import Augment
@@ -186,6 +186,20 @@ def test_the_best_weights_on_val_are_kept_and_the_fit_stops(tmp_path: Path) -> N
     x = torch.tensor([230, 20]) / 256
     assert ((toy.weight * x + toy.bias) ** 2).mean().item() / 2 == pytest.approx(min(losses), rel=1e-5)
     assert json.loads((tmp_path / "run/fit.json").read_text()) == asdict(report)
+
+
+@pytest.mark.parametrize("cache_mb", [4096, 0])
+def test_a_detector_is_settled_on_good_images_of_val_with_its_best_weights(tmp_path: Path, cache_mb: int) -> None:
+    train, val = levels(tmp_path, [10, 20], [240, 250]), levels(tmp_path / "val", [230, 20])
+    bad = sample(tmp_path / "val", "bad", gray(250), kind="hole")
+    val = TileDataset([*val.samples, bad], geometry=GEOMETRY, color=Color.GRAY)
+    toy = SettlingToy()
+    toy.bias.data.fill_(0.5)
+    report = run(toy, train, val, tmp_path / "run", epochs=200, patience=3, learning_rate=0.05, cache_mb=cache_mb)
+    assert report.best_epoch < report.num_epochs
+    assert toy.settled_on == [230, 20]
+    assert toy.bias_then == toy.bias.item()
+    assert toy.unit.item() == 230
 
 
 def test_looks_at_val_may_be_rarer(tmp_path: Path) -> None:

@@ -38,6 +38,23 @@ class Toy(nn.Module):
         return DetectorOutput(anomaly_map=score.view(-1, 1, 1, 1).expand(-1, 1, *images.shape[2:]), score=score)
 
 
+class SettlingToy(Toy):
+    """Takes the brightest of the images that it is settled on as its unit."""
+
+    unit: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("unit", torch.zeros(()))
+        self.settled_on: list[int] = []
+        self.bias_then = float("nan")
+
+    def settle(self, features: Iterable[Features]) -> None:
+        self.settled_on = [round(256 * level) for batch in features for level in batch[0].flatten().tolist()]
+        self.bias_then = self.bias.item()
+        self.unit = torch.tensor(float(max(self.settled_on)))
+
+
 class ToyObjective(nn.Module):
     """Half the mean squared error of the score, with noise on the brightness that the seed decides."""
 

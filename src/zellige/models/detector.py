@@ -80,6 +80,15 @@ class GradientDetector(Detector, Protocol):
         ...
 
 
+@runtime_checkable
+class SettlingDetector(GradientDetector, Protocol):
+    """A detector that needs good images which it did not learn from, once its weights are final."""
+
+    def settle(self, features: Iterable[Features]) -> None:
+        """Take what brings its maps to one unit from features of held-out good images, as `embed` returns them."""
+        ...
+
+
 class ScaledInput(nn.Module):
     """Turn uint8 pixels into what an ImageNet-trained backbone expects: three channels, normalized."""
 

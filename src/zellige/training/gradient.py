@@ -26,6 +26,7 @@ from zellige.training.feature_tiles import Batch, FeatureTiles
 from zellige.training.recipe import Recipe
 from zellige.training.resume import RESUME_FILE, Progress, load_progress, save_progress
 from zellige.training.schedules import SCHEDULES
+from zellige.training.settle import settle
 
 log = logging.getLogger(__name__)
 
@@ -85,6 +86,7 @@ def fit(
     with _opened(detector, train, val, recipe, fabric, run_dir) as (tiles, held_out):
         embed_seconds = _first_pass(detector, tiles, held_out)
         done = _learn(detector, tiles, held_out, recipe, fabric, run_dir)
+        settle(detector, held_out, fabric)
     report = GradientFitReport(
         num_images=tiles.num_images,
         num_tiles=tiles.num_tiles,
