@@ -144,6 +144,19 @@ class SuperSimpleNetConfig:
 
 
 @dataclass
+class EfficientAdConfig(PatchModelConfig):
+    """See zellige.models.efficient_ad.EfficientAd."""
+
+    name: str = "efficient_ad"
+    _target_: str = "zellige.models.efficient_ad.EfficientAd"
+    stages: Any = field(default_factory=lambda: [2, 3])
+    width: int = 64
+    latent: int = 16
+    hard_quantile: float = 0.999
+    seed: int = 0
+
+
+@dataclass
 class OnePassConfig:
     """See zellige.training.one_pass.fit."""
 
@@ -292,6 +305,7 @@ def register_schemas() -> None:
     store.store(group="model", name="padim_schema", node=PadimConfig)
     store.store(group="model", name="super_simple_net_schema", node=SuperSimpleNetConfig)
     store.store(group="model", name="dinomaly_schema", node=DinomalyConfig)
+    store.store(group="model", name="efficient_ad_schema", node=EfficientAdConfig)
     store.store(group="trainer", name="one_pass_schema", node=OnePassConfig)
     store.store(group="trainer", name="gradient_schema", node=GradientConfig)
 

@@ -13,6 +13,7 @@ from torch import nn
 from tests.conftest import PROJECT, Programs, make_image_set
 from zellige.config import (
     CalibrationConfig,
+    EfficientAdConfig,
     FractionsConfig,
     GeometryConfig,
     GradientConfig,
@@ -40,6 +41,7 @@ from zellige.data.synthetic import SyntheticWeb
 from zellige.evaluation.calibrate import Target
 from zellige.models.detector import GradientDetector, OnePassDetector
 from zellige.models.dinomaly import Dinomaly
+from zellige.models.efficient_ad import EfficientAd
 from zellige.models.padim import Padim
 from zellige.models.patchcore import PatchCore
 from zellige.models.subspace import Subspace
@@ -73,6 +75,7 @@ def test_the_options_are_found() -> None:
         (PadimConfig, Padim),
         (SuperSimpleNetConfig, SuperSimpleNet),
         (DinomalyConfig, Dinomaly),
+        (EfficientAdConfig, EfficientAd),
         (GradientConfig, Recipe),
         (OnePassConfig, one_pass.fit),
         (GeometryConfig, Geometry),

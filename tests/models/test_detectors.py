@@ -19,6 +19,7 @@ from zellige.data.dataset import TileDataset
 from zellige.export.onnx import to_onnx
 from zellige.models.detector import DetectorOutput, GradientDetector, OnePassDetector
 from zellige.models.dinomaly import Dinomaly
+from zellige.models.efficient_ad import EfficientAd
 from zellige.models.padim import Padim
 from zellige.models.patchcore import PatchCore
 from zellige.models.subspace import Subspace
@@ -36,9 +37,11 @@ DETECTORS: dict[str, Callable[[], nn.Module]] = {
     "padim": lambda: Padim(num_dims=16),
     "super_simple_net": lambda: SuperSimpleNet(score_channels=8),
     "dinomaly": lambda: Dinomaly(backbone=named("timm", "test_vit"), stages=[0, 1], decoder_blocks=2),
+    "efficient_ad": lambda: EfficientAd(width=16, latent=4, stages=[2]),
 }
 TILE = 128
 QUICK = {"epochs": 15, "batch_size": 2, "learning_rate": 5e-3, "patience": None}
+EPOCHS = {"efficient_ad": 4}  # it looks at pixels, so that each takes longer
 
 pytestmark = pytest.mark.parametrize("name", DETECTORS, indirect=True, scope="module")
 
@@ -66,7 +69,8 @@ def fitted(name: str, images: torch.Tensor) -> nn.Module:
     with tempfile.TemporaryDirectory() as folder:
         data = stored(images, Path(folder))
         fabric = Fabric(accelerator="cpu", devices=1)
-        gradient.fit(detector, data, data, fabric=fabric, run_dir=Path(folder), **QUICK)
+        settings = QUICK | {"epochs": EPOCHS.get(name, QUICK["epochs"])}
+        gradient.fit(detector, data, data, fabric=fabric, run_dir=Path(folder), **settings)
     return detector.eval()
 
 
