@@ -152,7 +152,8 @@ class EfficientAdConfig(PatchModelConfig):
     stages: Any = field(default_factory=lambda: [2, 3])
     width: int = 64
     latent: int = 16
-    hard_quantile: float = 0.999
+    hard_quantile: float = 0.9
+    autoencoder_share: float = 0.1
     seed: int = 0
 
 

@@ -181,18 +181,20 @@ def slow_maps(net: EfficientAd, pictures: torch.Tensor) -> list[tuple[np.ndarray
     ]
 
 
-def test_maps_are_joined_in_units_of_held_out_quantiles(net: EfficientAd, images: torch.Tensor) -> None:
+def test_maps_are_joined_in_units_of_held_out_quantiles(images: torch.Tensor) -> None:
     """Against the paper's 0.1 (M - q_a) / (q_b - q_a), of which the constants are left out here."""
+    net = small_net(autoencoder_share=0.25)
     held_out, unseen = images[:4], images[4:]
     with torch.no_grad():
+        net.measure([net.embed(held_out)])
         net.settle(net.embed(part) for part in (held_out[:1], held_out[1:]))
         found = net.joined(net.gaps(unseen, net.scaled(net.patches(unseen))))
     for ours, references, maps in zip(found, slow_maps(net, held_out), slow_maps(net, unseen), strict=True):
         expected, constant = np.zeros(ours[:, 0].shape), 0.0
-        for reference, seen in zip(references, maps, strict=True):
+        for reference, seen, share in zip(references, maps, (0.75, 0.25), strict=True):
             low, high = np.quantile(reference, [0.9, 0.995])
-            expected += 0.5 * 0.1 * (seen - low) / (high - low)
-            constant += 0.5 * 0.1 * low / (high - low)
+            expected += share * 0.1 * (seen - low) / (high - low)
+            constant += share * 0.1 * low / (high - low)
         assert ours[:, 0].numpy() == pytest.approx(expected + constant, rel=1e-3)
 
 
@@ -264,6 +266,7 @@ def test_a_fit_that_was_cut_short_ends_as_if_nothing_had_been(tmp_path: Path, mo
         ({"width": 0}, "width: expected 1 to 1024, got 0"),
         ({"latent": 2000}, "latent: expected 1 to 1024, got 2000"),
         ({"hard_quantile": 1.0}, r"hard_quantile: expected a number in \[0, 1\), got 1.0"),
+        ({"autoencoder_share": 1.5}, "autoencoder_share: expected a number from 0 to 1, got 1.5"),
         ({"top_share": 0.0}, "top_share"),
         ({"stages": [7]}, "backbone stages"),
     ],

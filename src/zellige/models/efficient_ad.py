@@ -10,6 +10,8 @@ maps by quantiles of good images that were not learned from. Deviations, as ther
 - the penalty is taken on dead leaves (see dead_leaves.py), the paper's on ImageNet;
 - the autoencoder's narrowest grid has one place per 32 px, the paper's one for the whole image of fixed size;
 - the student's second half follows the autoencoder, and the autoencoder does not follow the student;
+- it learns from the hardest tenth of the differences, the paper from the hardest thousandth over 70,000 steps, and the
+  autoencoder's map weighs a tenth, in the paper half: after minutes it has learned little;
 - of a normalized map 0.1 (M - q_a) / (q_b - q_a) the constant is left out: no order changes and no value is negative;
 - an image's score is the mean of its worst patches, as that of every patch-wise detector here; the paper's is the peak.
 
@@ -62,7 +64,8 @@ class EfficientAd(nn.Module):
         smoothing_patches: float = 1.0,
         width: int = 64,
         latent: int = 16,
-        hard_quantile: float = 0.999,
+        hard_quantile: float = 0.9,
+        autoencoder_share: float = 0.1,
         seed: int = 0,
     ) -> None:
         """Make a detector that has learned nothing yet.
@@ -73,6 +76,7 @@ class EfficientAd(nn.Module):
             width: channels of student and autoencoder.
             latent: numbers for each 32 x 32 px that the autoencoder draws from.
             hard_quantile: the student learns from differences at or above this quantile of all; 0 is all of them.
+            autoencoder_share: weight of the autoencoder's map, from 0 to 1; the teacher's has the rest.
             seed: of the first weights.
 
         Raises:
@@ -84,9 +88,12 @@ class EfficientAd(nn.Module):
                 raise ConfigError(f"{name}: expected 1 to 1024, got {value}")
         if not 0 <= hard_quantile < 1:
             raise ConfigError(f"hard_quantile: expected a number in [0, 1), got {hard_quantile}")
+        if not 0 <= autoencoder_share <= 1:
+            raise ConfigError(f"autoencoder_share: expected a number from 0 to 1, got {autoencoder_share}")
         self.patches = PatchFeatures(backbone, stages, grid_stride)
         self.pool = PatchScores(top_share, smoothing_patches)
         self.hard_quantile = hard_quantile
+        self.autoencoder_share = autoencoder_share
         channels = self.patches.num_channels
         strides = [max(stride, grid_stride) for stride in self.patches.backbone.strides]
         self.scales = nn.ModuleList(FeatureScale(d, _MOST_SPREADS) for d in channels)
@@ -165,8 +172,11 @@ class EfficientAd(nn.Module):
 
     def joined(self, gaps: Sequence[Gaps]) -> list[Tensor]:
         """Join the two gaps of each stage into one (B, 1, h, w), each in units of its quantiles' distance."""
-        units = _HIGH_IS / (self.high - self.low).clamp(min=_LEAST_RANGE)
-        return [(teacher * unit[0] + drawn * unit[1]) / 2 for (teacher, drawn), unit in zip(gaps, units, strict=True)]
+        units, share = _HIGH_IS / (self.high - self.low).clamp(min=_LEAST_RANGE), self.autoencoder_share
+        return [
+            (1 - share) * unit[0] * teacher + share * unit[1] * drawn
+            for (teacher, drawn), unit in zip(gaps, units, strict=True)
+        ]
 
     def forward(self, images: Tensor) -> DetectorOutput:
         """Score uint8 images (B, C, H, W)."""
