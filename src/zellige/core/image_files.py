@@ -200,7 +200,7 @@ def read_frame(path: Path, *, color: Color, pixel_size: PixelSize | None = None)
     return Frame(pixels=pixels, pixel_size=pixel_size, source_id=str(path))
 
 
-def read_mask(path: Path, size: tuple[int, int]) -> Mask:
+def read_mask(path: Path, size: tuple[int, int] | None) -> Mask:
     """Read a defect mask as (H, W) bool, true on the defect. An empty mask is returned, not refused.
 
     The rules, in this order (a palette is resolved to its colors and its transparency first):
@@ -211,11 +211,12 @@ def read_mask(path: Path, size: tuple[int, int]) -> Mask:
       32 or more in a channel. A color file with both black and white pixels, or with neither, is refused.
 
     Raises:
-        InputError: unreadable, of another size than its image (`size`, H x W), or color without a clear background.
+        InputError: unreadable, of another size than its image (`size`, H x W; None: any), or color without a clear
+            background.
     """
     where = f"mask {path}"
     image = _without_opaque_alpha(_decode(read_bytes(path), where))
-    if image.shape[:2] != size:
+    if size is not None and image.shape[:2] != size:
         raise InputError(
             f"{where}: expected its image's size {size[0]} x {size[1]} px, got {image.shape[0]} x {image.shape[1]}"
         )

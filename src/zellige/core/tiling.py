@@ -7,25 +7,31 @@ import cv2
 import numpy as np
 
 from zellige.core.errors import InputError
+from zellige.core.roi import Roi, fill, find_roi, hide
 from zellige.core.types import AnomalyMap, Frame, Geometry, GeometryMode, Pixels
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Tiles:
-    """The tiles of one frame. `pixels` is uint8 (N, C, h, w); `ys` and `xs` are the grid's top and left edges, px."""
+    """The tiles of one frame: `pixels` uint8 (N, C, h, w), row by row over a grid; `ys` and `xs` are its edges, px.
+
+    `roi` is what of the frame is inspected; tiles without a pixel of it are left out. None: there is a tile at every
+    place of the grid.
+    """
 
     pixels: Pixels
     ys: tuple[int, ...]
     xs: tuple[int, ...]
     frame_size: tuple[int, int]
     geometry: Geometry
+    roi: Roi | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Layout:
     """Where the tiles of one frame lie, before any is copied: for large frames, whose tiles are run a few at a time.
 
-    `parts` are views (h, w) or (h, w, 3) of the frame's pixels; the rest is as in `Tiles`.
+    `parts` are views (h, w) or (h, w, 3) of the frame's pixels (or of the filled ones); the rest is as in `Tiles`.
     """
 
     parts: tuple[Pixels, ...]
@@ -33,6 +39,7 @@ class Layout:
     xs: tuple[int, ...]
     frame_size: tuple[int, int]
     geometry: Geometry
+    roi: Roi | None = None
 
     def stack(self, start: int, stop: int) -> Pixels:
         """Copy the tiles from `start` up to `stop` into the net's order, uint8 (N, C, h, w)."""
@@ -63,10 +70,11 @@ def tile_starts(length: int, tile: int, overlap: int) -> tuple[int, ...]:
 def cut(frame: Frame, geometry: Geometry) -> Tiles:
     """Cut a frame into the net's input tiles, all of them at once.
 
-    A resize averages over areas along an axis that shrinks and interpolates linearly along one that grows.
+    A resize averages over areas along an axis that shrinks and interpolates linearly along one that grows. Where a
+    region of interest is declared, the rest of the frame is filled first (`core.roi.fill`).
 
     Raises:
-        InputError: tiles without `pad_small`, and a frame smaller than a tile.
+        InputError: tiles without `pad_small` and a frame smaller than a tile; a frame that does not fit the regions.
 
     Example:
         >>> import numpy as np
@@ -76,8 +84,23 @@ def cut(frame: Frame, geometry: Geometry) -> Tiles:
         (6, 1, 256, 256)
     """
     layout = lay_out(frame, geometry)
-    pixels = layout.stack(0, len(layout.parts))
-    return Tiles(pixels=pixels, ys=layout.ys, xs=layout.xs, frame_size=layout.frame_size, geometry=geometry)
+    return Tiles(
+        pixels=layout.stack(0, len(layout.parts)),
+        ys=layout.ys,
+        xs=layout.xs,
+        frame_size=layout.frame_size,
+        geometry=geometry,
+        roi=layout.roi,
+    )
+
+
+def cut_alike(image: Pixels, tiles: Tiles) -> Pixels:
+    """Cut another picture of the same frame, such as a defect mask, as the tiles were; (N, C, h, w) uint8.
+
+    Nothing in it is filled; `image` has the frame's size.
+    """
+    layout = _grid(image, tiles.geometry, tiles.roi)
+    return layout.stack(0, len(layout.parts))
 
 
 def lay_out(frame: Frame, geometry: Geometry) -> Layout:
@@ -87,28 +110,47 @@ def lay_out(frame: Frame, geometry: Geometry) -> Layout:
         InputError: as `cut`.
     """
     th, tw = geometry.height, geometry.width
-    image = frame.pixels
-    if geometry.mode is GeometryMode.RESIZE:
-        return Layout(parts=(_resize(image, th, tw),), ys=(0,), xs=(0,), frame_size=frame.size, geometry=geometry)
     height, width = frame.size
+    is_small = geometry.mode is GeometryMode.TILES and (height < th or width < tw)
+    if is_small and not geometry.pad_small:
+        raise InputError(
+            f"frame {frame.source_id}: expected at least one tile of {th} x {tw} px, got {height} x {width}; "
+            "set geometry.pad_small=true or a smaller tile"
+        )
+    roi = find_roi(frame, geometry)
+    return _grid(frame.pixels if roi is None else fill(frame.pixels, roi.inspected), geometry, roi)
+
+
+def _grid(image: Pixels, geometry: Geometry, roi: Roi | None) -> Layout:
+    th, tw = geometry.height, geometry.width
+    height, width = image.shape[:2]
+    size = (height, width)
+    if geometry.mode is GeometryMode.RESIZE:
+        parts: tuple[Pixels, ...] = (_resize(image, th, tw),)
+        return Layout(parts=parts, ys=(0,), xs=(0,), frame_size=size, geometry=geometry, roi=roi)
     if height < th or width < tw:
-        if not geometry.pad_small:
-            raise InputError(
-                f"frame {frame.source_id}: expected at least one tile of {th} x {tw} px, got {height} x {width}; "
-                "set geometry.pad_small=true or a smaller tile"
-            )
         image = _mirror(image, max(th, height), max(tw, width))
     ys = tile_starts(image.shape[0], th, geometry.overlap_px)
     xs = tile_starts(image.shape[1], tw, geometry.overlap_px)
-    parts = tuple(image[y : y + th, x : x + tw] for y in ys for x in xs)
-    return Layout(parts=parts, ys=ys, xs=xs, frame_size=frame.size, geometry=geometry)
+    parts = tuple(image[ys[i] : ys[i] + th, xs[j] : xs[j] + tw] for i, j in _places(ys, xs, geometry, roi))
+    return Layout(parts=parts, ys=ys, xs=xs, frame_size=size, geometry=geometry, roi=roi)
+
+
+def _places(ys: tuple[int, ...], xs: tuple[int, ...], geometry: Geometry, roi: Roi | None) -> list[tuple[int, int]]:
+    """Row and column in the grid of each tile that there is: those with a pixel to inspect."""
+    places = [(i, j) for i in range(len(ys)) for j in range(len(xs))]
+    if roi is None:
+        return places
+    th, tw = geometry.height, geometry.width
+    return [(i, j) for i, j in places if roi.inspected[ys[i] : ys[i] + th, xs[j] : xs[j] + tw].any()]
 
 
 def join(maps: Iterable[AnomalyMap], tiles: Tiles | Layout) -> AnomalyMap:
     """Join the tiles' maps into one map (H, W) float32 of the frame's size, blended where tiles overlap.
 
     Each tile weighs linearly less towards an edge that it shares, so no seam shows; a single tile is returned as it
-    is. The result is a convex mean: joining the tiles of an image gives that image back.
+    is. The result is a convex mean: joining the tiles of an image gives that image back, except where a region of
+    interest is declared: outside it the map is at `core.roi.IGNORED` or `BACKGROUND`, below every threshold.
 
     Args:
         maps: N maps (h, w) float32 in the order of the tiles: an array (N, h, w), or an iterator that makes each map
@@ -118,18 +160,22 @@ def join(maps: Iterable[AnomalyMap], tiles: Tiles | Layout) -> AnomalyMap:
     geometry = tiles.geometry
     if geometry.mode is GeometryMode.RESIZE:
         (only,) = maps
-        return _enlarge(only, height, width)
-    corners = [(i, j) for i in range(len(tiles.ys)) for j in range(len(tiles.xs))]
-    if len(corners) == 1:
+        return _masked(_enlarge(only, height, width), tiles.roi)
+    if len(tiles.ys) == len(tiles.xs) == 1:
         (only,) = maps
-        return only[:height, :width]
+        return _masked(only[:height, :width], tiles.roi)
     wy = _edge_weights(tiles.ys, geometry.height)
     wx = _edge_weights(tiles.xs, geometry.width)
     out = np.zeros((tiles.ys[-1] + geometry.height, tiles.xs[-1] + geometry.width), np.float32)
-    for (i, j), part in zip(corners, maps, strict=True):
+    places = _places(tiles.ys, tiles.xs, geometry, tiles.roi)
+    for (i, j), part in zip(places, maps, strict=True):
         y, x = tiles.ys[i], tiles.xs[j]
         out[y : y + geometry.height, x : x + geometry.width] += part * (wy[i][:, None] * wx[j][None, :])
-    return out[:height, :width]
+    return _masked(out[:height, :width], tiles.roi)
+
+
+def _masked(anomaly_map: AnomalyMap, roi: Roi | None) -> AnomalyMap:
+    return anomaly_map if roi is None else hide(anomaly_map, roi)
 
 
 def _edge_weights(starts: tuple[int, ...], tile: int) -> list[AnomalyMap]:

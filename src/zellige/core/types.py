@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zellige.core.errors import ConfigError, InputError
+from zellige.core.ignore import Foreground, IgnoredMask, IgnoredShape
 
 Pixels = NDArray[np.uint8]
 AnomalyMap = NDArray[np.float32]
@@ -85,6 +86,11 @@ class Geometry:
     """Overlap of neighboring tiles, px (tiles only)."""
     pad_small: bool = False
     """Whether a frame smaller than a tile is mirrored at its far edges up to a tile; refused when false."""
+    ignore: tuple[IgnoredShape, ...] = ()
+    """Regions that must never cause a reject."""
+    ignore_mask: IgnoredMask | None = None
+    """The same as a drawn mask, for frames of its size."""
+    foreground: Foreground = Foreground.NONE
 
     def __post_init__(self) -> None:
         for name in ("height", "width"):
@@ -96,6 +102,11 @@ class Geometry:
             raise ConfigError(f"geometry overlap_px: expected 0 to {limit} (half a tile), got {self.overlap_px}")
         if self.mode is GeometryMode.RESIZE and (self.overlap_px or self.pad_small):
             raise ConfigError("geometry resize: overlap_px and pad_small belong to tiles, expected 0 and false")
+
+    @property
+    def has_roi(self) -> bool:
+        """Whether a part of each frame is not inspected; see `core.roi`."""
+        return bool(self.ignore) or self.ignore_mask is not None or self.foreground is not Foreground.NONE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
