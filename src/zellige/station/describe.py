@@ -3,6 +3,7 @@
 import json
 
 from zellige.core.bundle import ModelBundle
+from zellige.core.ignore import Foreground
 from zellige.core.manifest import Manifest, RateInfo
 from zellige.core.types import GeometryMode
 from zellige.station.runtime import size_in_words
@@ -23,6 +24,7 @@ def describe(bundle: ModelBundle, *, as_json: bool = False) -> str:
         *_weights(manifest),
         ("data", f"fingerprint {manifest.data_fingerprint}"),
         ("input", _input(manifest)),
+        *_not_inspected(manifest),
         ("color", manifest.color.value),
         ("pixel size", _pixel_size(manifest)),
         *_calibration(manifest),
@@ -50,6 +52,18 @@ def _input(manifest: Manifest) -> str:
         return f"the whole frame resized to {size}"
     small = "mirrored up to a tile" if geometry.pad_small else "refused"
     return f"tiles of {size} at real scale, overlapping by {geometry.overlap_px} px; smaller frames are {small}"
+
+
+def _not_inspected(manifest: Manifest) -> list[tuple[str, str]]:
+    geometry = manifest.geometry
+    rows = [("ignored", str(shape)) for shape in geometry.ignore]
+    if geometry.ignore_mask is not None:
+        mask = geometry.ignore_mask
+        share = 100 * float(mask.decode().mean())
+        rows.append(("ignored", f"a mask for frames of {mask.height} x {mask.width} px, {share:.1f} % of them"))
+    if geometry.foreground is Foreground.AUTO:
+        rows.append(("foreground", "the background around the part is not inspected"))
+    return rows
 
 
 def _pixel_size(manifest: Manifest) -> str:

@@ -3,6 +3,8 @@
 import cv2
 import numpy as np
 
+from zellige.core.hatching import hatch
+from zellige.core.roi import is_inspected, to_draw
 from zellige.core.types import AnomalyMap, Calibration, Decision, Defect, Frame, Pixels, Verdict
 
 _SIDES_PX = (512, 1600)
@@ -15,7 +17,7 @@ _PAPER, _INK = (24, 24, 28), (235, 235, 235)
 
 
 def draw_overlay(frame: Frame, anomaly_map: AnomalyMap | None, verdict: Verdict, calibration: Calibration) -> Pixels:
-    """Draw a frame with its verdict.
+    """Draw a frame with its verdict; what is not inspected is hatched.
 
     Args:
         frame: the inspected frame.
@@ -35,7 +37,8 @@ def draw_overlay(frame: Frame, anomaly_map: AnomalyMap | None, verdict: Verdict,
     picture = np.array(resized if resized.ndim == 3 else cv2.cvtColor(resized, cv2.COLOR_GRAY2RGB), np.uint8)
     color = _COLORS[verdict.decision]
     if anomaly_map is not None:
-        shown = cv2.resize(anomaly_map, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
+        picture = hatch(picture, is_inspected(anomaly_map))
+        shown = cv2.resize(to_draw(anomaly_map), size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
         _heat(picture, np.asarray(shown, np.float32), calibration.pixel_threshold)
         _outline(picture, anomaly_map, calibration.pixel_threshold, color)
     for number, defect in enumerate(verdict.defects[:_MAX_NUMBERED], start=1):

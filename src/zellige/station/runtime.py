@@ -54,8 +54,17 @@ class Runtime:
         """Return a frame's score (the maximum over its tiles) and its anomaly map (H, W) float32; higher = worse.
 
         Raises:
-            InputError: another number of channels or another pixel size than the bundle's, or smaller than a tile.
+            InputError: as `lay_out`.
             StationError: the net returned something else than its signature says.
+        """
+        return self.run_tiles(self.lay_out(frame))
+
+    def lay_out(self, frame: Frame) -> Layout:
+        """Lay out the tiles that the net sees of a frame.
+
+        Raises:
+            InputError: another number of channels or another pixel size than the bundle's, smaller than a tile, or
+                not of a size that the bundle's ignore regions fit.
         """
         manifest = self.bundle.manifest
         num_channels = 1 if frame.pixels.ndim == 2 else 3
@@ -64,7 +73,14 @@ class Runtime:
                 f"frame {frame.source_id}: expected {manifest.color.num_channels} channel(s), got {num_channels}"
             )
         self.check_pixel_size(frame.pixel_size, f"frame {frame.source_id}")
-        layout = lay_out(frame, manifest.geometry)
+        return lay_out(frame, manifest.geometry)
+
+    def run_tiles(self, layout: Layout) -> tuple[float, AnomalyMap]:
+        """Return score and map of a frame that is laid out, as `run` does.
+
+        Raises:
+            StationError: the net returned something else than its signature says.
+        """
         scores: list[float] = []
         anomaly_map = join(self._maps(layout, scores), layout)
         # Not max(): it passes over a NaN that is not the first.
@@ -144,10 +160,13 @@ def inspect_with_map(runtime: Runtime, frame: Frame) -> tuple[Verdict, AnomalyMa
     start = time.perf_counter()
     manifest = runtime.bundle.manifest
     try:
-        score, anomaly_map = runtime.run(frame)
+        layout = runtime.lay_out(frame)
+        score, anomaly_map = runtime.run_tiles(layout)
         decision, defects, reason = decide(
             score, anomaly_map, manifest.calibration, pixel_size=frame.pixel_size, first_line=frame.first_line
         )
+        if layout.roi is not None and layout.roi.warning:
+            reason += f"; {layout.roi.warning}"
     except Exception as error:
         logger.debug("frame %s is UNDECIDED", frame.source_id, exc_info=True)
         elapsed_ms = (time.perf_counter() - start) * 1000
