@@ -85,6 +85,9 @@ def summary(report: Mapping[str, Any]) -> list[str]:
     warnings = [*data["warnings"], data["shortcut"]["warning"]]
     if data["skipped"]:
         warnings.append(f"{len(data['skipped'])} files were left out, listed in data_report.json")
+    if report.get("ignored_defects"):
+        many = len(report["ignored_defects"])
+        warnings.append(f"{many} defective test images show defects in ignored regions only and are in no number")
     return [
         *(f"warning: {text}" for text in warnings if text),
         rate_words("defective", "accepted", report["escape_rate"]),

@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 
 from zellige.core.errors import ConfigError, InputError
 from zellige.core.regions import find_defects
+from zellige.core.roi import is_inspected
 from zellige.core.types import Calibration, Sample
 from zellige.evaluation.intervals import np_min_samples, np_order, upper_bound
-from zellige.evaluation.pixels import PixelHistogram, read_defect_mask
+from zellige.evaluation.pixels import PixelHistogram, is_defect_ignored, read_defect_mask
 from zellige.evaluation.predictions import PredictionSet
 
 logger = logging.getLogger(__name__)
@@ -85,6 +86,7 @@ def calibrate(
     The pixel threshold has the highest pixel F1 where VAL has masks; otherwise, and where a minimum area and an
     escape target need it to be independent of the defects, a fraction `pixel_false_alarm` of good pixels exceeds it.
     A defective sample whose regions are all below the minimum area counts as an escape, whatever its score.
+    One whose drawn defect lies in declared ignore regions alone says nothing about escapes and is left out.
 
     Args:
         predictions: of split "val".
@@ -121,7 +123,8 @@ def calibrate(
         scores = predictions.scores
         if has_min_area:
             scores = _scores_that_can_reject(predictions, pixel_threshold, min_area_mm2, min_area_px)
-        limits.append(_escape_limit(scores[predictions.is_defective], target.escape_rate, target.delta))
+        to_find = _defects_to_find(predictions, min_good)
+        limits.append(_escape_limit(scores[to_find], target.escape_rate, target.delta))
     _refuse_or_warn(limits, on_too_few)
     return Calibration(
         pixel_threshold=pixel_threshold,
@@ -188,6 +191,17 @@ def check_calibration(
 def _caps_escapes(val: Sequence[Sample], target: Target) -> bool:
     has_defective = any(sample.is_defective for sample in val)
     return target.escape_rate is not None and (has_defective or target.false_reject_rate is None)
+
+
+def _defects_to_find(predictions: PredictionSet, min_good: int) -> NDArray[np.bool_]:
+    """(N,) bool: the defective samples, but for those whose defect lies in declared ignore regions alone."""
+    to_find = predictions.is_defective
+    ignored = [index for index in np.flatnonzero(to_find) if is_defect_ignored(predictions[int(index)])]
+    if ignored:
+        logger.warning("%d defective VAL images show defects in ignored regions only and are left out", len(ignored))
+        to_find[ignored] = False
+        _check_enough(int(to_find.sum()), min_good, "defective (outside ignored regions)")
+    return to_find
 
 
 def _check_areas(samples: Sequence[Sample], min_area_mm2: float | None, min_area_px: float | None) -> None:
@@ -257,7 +271,12 @@ def _pixel_threshold(predictions: PredictionSet, pixel_false_alarm: float, *, us
     for prediction in predictions:
         if prediction.sample.is_defective and not use_masks:
             continue
-        histogram.add_prediction(prediction, read_defect_mask(prediction))
+        mask = read_defect_mask(prediction)
+        if mask is not None:
+            mask &= is_inspected(prediction.anomaly_map)
+            if not mask.any():
+                continue  # taken for background: no level of the map can tell it
+        histogram.add_prediction(prediction, mask)
     threshold = histogram.best_f1_threshold()
     if math.isnan(threshold):
         threshold = histogram.good_quantile(1 - pixel_false_alarm)

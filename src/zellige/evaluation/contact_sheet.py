@@ -14,7 +14,9 @@ from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
 from zellige.core.errors import InputError
+from zellige.core.hatching import hatch
 from zellige.core.image_files import read_pixels
+from zellige.core.roi import is_inspected, to_draw
 from zellige.core.types import AnomalyMap, Pixels, Prediction
 from zellige.evaluation.pixels import Mask, read_defect_mask
 from zellige.evaluation.plots import GRID, INK, MUTED, STYLE, WIDTH_PX, new_figure, save
@@ -38,7 +40,7 @@ class Case:
 
     result: SampleResult
     image: Pixels
-    """(h, w, 3) uint8 RGB."""
+    """(h, w, 3) uint8 RGB; what is not inspected is hatched."""
     anomaly_map: AnomalyMap
     """(h, w) float32."""
     found: Outlines
@@ -76,7 +78,7 @@ def load_case(prediction: Prediction, result: SampleResult, pixel_threshold: flo
     mask = read_defect_mask(prediction)
     rows, columns = _window(prediction.anomaly_map, mask)
     part = np.ascontiguousarray(pixels[rows, columns])
-    shown_map = np.ascontiguousarray(prediction.anomaly_map[rows, columns])
+    shown_map, drawn_map = np.ascontiguousarray(prediction.anomaly_map[rows, columns]), to_draw(prediction.anomaly_map)
     shown_mask = np.zeros(shown_map.shape, bool) if mask is None else np.ascontiguousarray(mask[rows, columns])
     scale = _thumb_scale(part.shape[0], part.shape[1])
     note = f"{width} x {height} px"
@@ -87,8 +89,8 @@ def load_case(prediction: Prediction, result: SampleResult, pixel_threshold: flo
     rgb = part if part.ndim == 3 else np.repeat(part[..., None], 3, axis=2)
     return Case(
         result=result,
-        image=np.asarray(_resize(rgb, scale), np.uint8),
-        anomaly_map=np.asarray(_resize(shown_map, scale), np.float32),
+        image=hatch(np.asarray(_resize(rgb, scale), np.uint8), is_inspected(shown_map)),
+        anomaly_map=np.asarray(_resize(np.ascontiguousarray(drawn_map[rows, columns]), scale), np.float32),
         found=_outlines(shown_map > pixel_threshold, scale),
         drawn=_outlines(shown_mask, scale),
         drawn_around=_outlines(_grow(shown_mask, 4 / scale), scale),

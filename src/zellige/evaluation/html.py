@@ -113,6 +113,9 @@ def _header(title: str, report: Json) -> str:
         f"{report['num_images']} TEST pieces from {_groups(report)}: "
         f"{report['num_good']} good, {report['num_defective']} defective"
     )
+    ignored = len(report.get("ignored_defects", ()))
+    if ignored:
+        scope += f"; {ignored} more, whose defects lie in ignored regions alone, are in none of the numbers"
     unit = "" if report["calibrated"] else ". The pixel size is not known: all sizes are in pixels"
     return f'<header><h1>{escape(title)}{badge}</h1><div class="muted">{scope}{unit}.</div></header>'
 

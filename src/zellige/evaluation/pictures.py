@@ -72,7 +72,7 @@ def typical_hits(rows: Sequence[SampleResult]) -> list[int]:
     """Indices of the rejected defective samples: of each kind in turn the one whose score is nearest its median."""
     kinds = defaultdict(list)
     for index, row in enumerate(rows):
-        if row.kind != GOOD and row.decision is Decision.REJECT:
+        if row.kind != GOOD and row.decision is Decision.REJECT and not row.is_ignored:
             kinds[row.kind].append(index)
     queues = []
     for kind in sorted(kinds):
@@ -86,7 +86,8 @@ def typical_hits(rows: Sequence[SampleResult]) -> list[int]:
 def _where(
     rows: Sequence[SampleResult], holds: Callable[[SampleResult], bool], *, key: Callable[[SampleResult], float]
 ) -> list[int]:
-    return sorted((i for i, row in enumerate(rows) if holds(row)), key=lambda i: (key(rows[i]), rows[i].id))
+    found = (i for i, row in enumerate(rows) if holds(row) and not row.is_ignored)
+    return sorted(found, key=lambda i: (key(rows[i]), rows[i].id))
 
 
 def _heading(name: str, total: int, cases: Sequence[Case], report: EvaluationReport) -> tuple[str, str]:

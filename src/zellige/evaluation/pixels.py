@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zellige.core.image_files import read_mask
+from zellige.core.roi import BACKGROUND, IGNORED, is_inspected
 from zellige.core.types import AnomalyMap, Prediction
 from zellige.evaluation import metrics
 
@@ -19,11 +20,32 @@ Mask = NDArray[np.bool_]
 
 
 def read_defect_mask(prediction: Prediction) -> Mask | None:
-    """Read the mask of a defective sample at its map's size; None where there is none or it is empty.
+    """Read the mask of a defective sample at its map's size, without what lies in declared ignore regions.
+
+    None where there is no mask or nothing is left of it.
 
     Raises:
         InputError: an unreadable mask, or one of another size than the map.
     """
+    drawn = _read_drawn(prediction)
+    if drawn is None:
+        return None
+    mask = drawn & (prediction.anomaly_map != IGNORED)
+    return mask if mask.any() else None
+
+
+def is_defect_ignored(prediction: Prediction) -> bool:
+    """Whether all that is drawn of a defect lies in declared ignore regions: then it was not to be found.
+
+    A defect that an automatic foreground mask takes for background is not meant: nobody declared that.
+    """
+    if not prediction.sample.is_defective or not (prediction.anomaly_map == IGNORED).any():
+        return False
+    drawn = _read_drawn(prediction)
+    return drawn is not None and bool((prediction.anomaly_map[drawn] == IGNORED).all())
+
+
+def _read_drawn(prediction: Prediction) -> Mask | None:
     path = prediction.sample.mask_path
     if path is None:
         return None
@@ -36,7 +58,8 @@ class PixelHistogram:
     """Counts of pixels per level of the anomaly map: 96 MiB, whether of 10 maps or of 10,000.
 
     Good pixels are those of good samples and those outside the mask of a defective one. A defective sample without
-    a (non-empty) mask says nothing about pixels: it is left out and counted.
+    a (non-empty) mask says nothing about pixels: it is left out and counted. Pixels that are not inspected
+    (`core.roi`) are left out, but for those of a defect that was taken for background: they count as not found.
 
     Example:
         >>> h = PixelHistogram()
@@ -63,11 +86,14 @@ class PixelHistogram:
     def add(self, anomaly_map: AnomalyMap, mask: Mask | None) -> None:
         """Count the pixels of one map (H, W) float32, finite; `mask` (H, W) bool is true on defects, None if good."""
         bins = _to_bins(anomaly_map)
+        if anomaly_map.min() > BACKGROUND:
+            _count(self._good, bins.ravel() if mask is None else bins[~mask])
+        else:
+            inspected = is_inspected(anomaly_map)
+            _count(self._good, bins[inspected if mask is None else inspected & ~mask])
         if mask is None:
-            _count(self._good, bins.ravel())
             return
         self.num_masks += 1
-        _count(self._good, bins[~mask])
         _count(self._defective, bins[mask])
         num_labels, labels, stats, _ = cv2.connectedComponentsWithStats(mask.view(np.uint8), connectivity=8)
         self.num_regions += num_labels - 1

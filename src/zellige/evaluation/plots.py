@@ -61,8 +61,8 @@ def save(figure: Figure, path: Path) -> Path:
 
 def plot_scores(report: EvaluationReport, path: Path, *, num_bins: int = 48) -> Path:
     """Draw the TEST scores, good above and defective by kind below, with the thresholds and the undecided band."""
-    scores = np.array([row.score for row in report.samples])
-    kinds = np.array([row.kind for row in report.samples])
+    scores = np.array([row.score for row in report.judged])
+    kinds = np.array([row.kind for row in report.judged])
     limits = (report.calibration.accept_score, report.calibration.reject_score)
     low, high = min(scores.min(), *limits), max(scores.max(), *limits)
     margin = 0.03 * (high - low) or 1.0
@@ -150,8 +150,8 @@ def _label_limits(axes: Axes, calibration: Calibration) -> None:
 
 
 def _curves(roc: Axes, pr: Axes, report: EvaluationReport) -> None:
-    scores = np.array([row.score for row in report.samples])
-    is_defective = np.array([row.kind != GOOD for row in report.samples])
+    scores = np.array([row.score for row in report.judged])
+    is_defective = np.array([row.kind != GOOD for row in report.judged])
     _, good, defective = count_levels(scores, is_defective)
     false_alarms, found = np.cumsum(good[::-1]), np.cumsum(defective[::-1])
     recall = found / report.num_defective
@@ -164,7 +164,7 @@ def _curves(roc: Axes, pr: Axes, report: EvaluationReport) -> None:
     pr.step([0, *recall], [precision[0], *precision], where="pre", color=GOOD_COLOR, lw=2.2)
     text = f"average precision {report.average_precision:.4f}\nbest F1 {report.f1_max:.3f} (its threshold is from TEST)"
     pr.text(0.03, 0.13, text, ha="left", va="bottom", linespacing=1.6)
-    is_rejected = np.array([row.decision is Decision.REJECT for row in report.samples])
+    is_rejected = np.array([row.decision is Decision.REJECT for row in report.judged])
     hits, false_rejects = int((is_rejected & is_defective).sum()), int((is_rejected & ~is_defective).sum())
     point: dict[str, Any] = {
         "color": KIND_COLORS[0],

@@ -7,16 +7,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import numpy as np
+
 from zellige.core.decision import decide
 from zellige.core.errors import InputError
-from zellige.core.types import Calibration, Decision, Rate, Sample
+from zellige.core.types import GOOD, Calibration, Decision, Rate, Sample
 from zellige.evaluation import metrics
 from zellige.evaluation.intervals import auroc_interval, rate
-from zellige.evaluation.pixels import PixelHistogram, PixelMetrics, read_defect_mask
+from zellige.evaluation.pixels import PixelHistogram, PixelMetrics, is_defect_ignored, read_defect_mask
 from zellige.evaluation.predictions import PredictionSet
 from zellige.evaluation.size_classes import SizeClasses
 
 Json = dict[str, object]
+
+IGNORED_CLASS = "ignored"
+"""The size class of a defective sample whose drawn defect lies in declared ignore regions alone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +36,11 @@ class SampleResult:
     reason: str
     size_class: str
     """ "good" for a good sample."""
+
+    @property
+    def is_ignored(self) -> bool:
+        """Whether it is in no number, because its defect lies in declared ignore regions alone."""
+        return self.size_class == IGNORED_CLASS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +61,8 @@ class EvaluationReport:
     """What TEST shows. Undefined numbers are NaN (null in JSON), with the reason in `undefined`.
 
     UNDECIDED is neither an escape nor a false reject and is counted apart; every rate is over all pieces of its
-    class. Intervals are exact for independent pieces; where `num_groups` is smaller than the number of pieces they
+    class. Pieces whose drawn defect lies in declared ignore regions alone are among the `samples` and in no number.
+    Intervals are exact for independent pieces; where `num_groups` is smaller than the number of pieces they
     are narrower than the truth.
     """
 
@@ -79,12 +90,18 @@ class EvaluationReport:
     """Of the TEST predictions."""
     samples: tuple[SampleResult, ...]
 
+    @property
+    def judged(self) -> tuple[SampleResult, ...]:
+        """The samples that the numbers are about."""
+        return tuple(row for row in self.samples if not row.is_ignored)
+
     def to_json(self) -> Json:
         """Give the report as strict JSON values: no NaN, no infinity; samples are left to `write_predictions_csv`."""
         return {
             "num_images": self.num_good + self.num_defective,
             "num_good": self.num_good,
             "num_defective": self.num_defective,
+            "ignored_defects": [row.id for row in self.samples if row.is_ignored],
             "num_groups": self.num_groups,
             "calibrated": self.is_calibrated,
             "units": "mm" if self.is_calibrated else "px (uncalibrated)",
@@ -148,12 +165,14 @@ def evaluate(
     results = []
     for prediction in predictions:
         sample = prediction.sample
-        mask = read_defect_mask(prediction)
-        histogram.add_prediction(prediction, mask)
         decision, _, reason = decide(
             prediction.score, prediction.anomaly_map, calibration, pixel_size=sample.pixel_size
         )
-        size_class = classes.name_of(sample, mask)
+        size_class = IGNORED_CLASS
+        if not is_defect_ignored(prediction):
+            mask = read_defect_mask(prediction)
+            histogram.add_prediction(prediction, mask)
+            size_class = classes.name_of(sample, mask)
         results.append(_result(sample, prediction.score, decision, reason, size_class))
     return _report(predictions, calibration, tuple(results), histogram.compute_metrics(), classes.names)
 
@@ -187,17 +206,17 @@ def _report(
     pixel: PixelMetrics,
     size_order: Sequence[str],
 ) -> EvaluationReport:
-    is_defective = predictions.is_defective
-    scores = predictions.scores
-    good = [row for row, bad in zip(results, is_defective, strict=True) if not bad]
-    defective = [row for row, bad in zip(results, is_defective, strict=True) if bad]
+    is_judged = np.array([not row.is_ignored for row in results])
+    is_defective, scores = predictions.is_defective[is_judged], predictions.scores[is_judged]
+    good = [row for row in results if row.kind == GOOD]
+    defective = [row for row in results if row.kind != GOOD and not row.is_ignored]
     auroc = metrics.image_auroc(scores, is_defective)
     groups = [len({row.group_id for row in rows}) for rows in (good, defective)]
     all_good, all_defective = _rates("good", good, Decision.REJECT), _rates("defective", defective, Decision.ACCEPT)
     return EvaluationReport(
         num_good=len(good),
         num_defective=len(defective),
-        num_groups=len({row.group_id for row in results}),
+        num_groups=len({row.group_id for row in (*good, *defective)}),
         is_calibrated=all(sample.pixel_size is not None for sample in predictions.samples),
         image_auroc=auroc,
         image_auroc_interval=auroc_interval(auroc, groups[0], groups[1]),
