@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from zellige.core.errors import ConfigError, InputError
+from zellige.core.roi import Roi
 from zellige.core.types import Color, PixelSize, Splits
 from zellige.data.contact_sheet import contact_sheet
 from zellige.data.index import Fractions, load_splits
@@ -274,6 +275,12 @@ def test_contact_sheet_has_a_row_per_kind_and_outlines_masks(tmp_path: Path) -> 
     red = (sheet == (255, 60, 60)).all(axis=2)
     assert red[126:].any()
     assert not red[:126].any()
+    inspected = np.arange(80) >= 40
+    half = Roi(inspected=np.tile(inspected, (64, 1)), ignored=np.tile(~inspected, (64, 1)))
+    hatched = contact_sheet(splits.train + splits.test, per_kind=3, side_px=100, find_roi=lambda sample: half)
+    cell = (slice(22, 22 + 80), slice(0, 100))
+    assert np.array_equal(hatched[cell][:, 52:], sheet[cell][:, 52:])
+    assert (hatched[cell][:, :48] < sheet[cell][:, :48]).mean() > 0.6
 
 
 @pytest.mark.real

@@ -1,3 +1,4 @@
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -5,6 +6,7 @@ import pytest
 
 from tests.conftest import save_image, texture
 from zellige.core.errors import InputError
+from zellige.core.ignore import IgnoredShape
 from zellige.core.types import Color, Geometry, GeometryMode, Sample
 from zellige.data.augment import Augment
 from zellige.data.dataset import TileDataset
@@ -99,3 +101,25 @@ def test_a_mask_of_another_size_is_refused(tmp_path: Path) -> None:
     save_image(tmp_path / "bad_mask.png", np.full((64, 95), 255, np.uint8))
     with pytest.raises(InputError, match="expected its image's size 64 x 96 px, got 64 x 95"):
         dataset(tmp_path, [bad], TILES).read(1)
+
+
+@pytest.mark.parametrize("geometry", [TILES, RESIZE])
+def test_a_defect_that_is_not_inspected_teaches_nothing(tmp_path: Path, geometry: Geometry) -> None:
+    """The left third is ignored: with tiles, the two tiles of it are left out."""
+    ignoring = dataclasses.replace(geometry, ignore=(IgnoredShape(columns=(0, 32)),))
+    bad = [sample(tmp_path, "hidden", box(4, 4, 9, 20)), sample(tmp_path, "across", box(20, 22, 30, 30))]
+    data = dataset(tmp_path, bad, ignoring)
+    assert data.read(1) is None
+    tiles = data.read(2)
+    assert tiles is not None
+    assert len(tiles.pixels) == (4 if geometry is TILES else 1)
+    seen = box(20, 32, 30, 20)
+    if geometry is TILES:
+        expected = np.stack([seen[y : y + 32, x : x + 32] for y in (0, 32) for x in (32, 64)])
+        assert np.array_equal(tiles.masks, expected)
+        assert tiles.is_defective.tolist() == [True, False, True, False]
+    else:
+        assert np.array_equal(tiles.masks[0], seen[::2, ::2])
+    good = data.read(0)
+    assert good is not None
+    assert good.masks.shape == tiles.masks.shape

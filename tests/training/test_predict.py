@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ from torch import nn
 from tests.conftest import HEIGHT, WIDTH, save_image, texture
 from tests.training.conftest import GEOMETRY, Fitted
 from zellige.core.errors import InputError
+from zellige.core.ignore import Foreground
 from zellige.core.image_files import read_pixels
 from zellige.core.types import Color, Geometry, GeometryMode, Sample
 from zellige.data.dataset import TileDataset
@@ -93,3 +95,15 @@ def test_the_time_of_an_image_is_measured(fitted: Fitted) -> None:
     milliseconds = milliseconds_per_image(Brightness(), fitted.dataset("test"), fabric=fitted.fabric, most=3)
     assert np.isfinite(milliseconds)
     assert milliseconds > 0
+
+
+def test_images_without_a_part_are_told_in_one_line(
+    fitted: Fitted, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The texture fills these images, so there is no part and no background."""
+    geometry = replace(GEOMETRY, foreground=Foreground.AUTO)
+    dataset = TileDataset(fitted.splits.test[:3], geometry=geometry, color=Color.GRAY)
+    predict(Brightness(), dataset, "test", fabric=fitted.fabric, out_dir=tmp_path)
+    (warning,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    first = min(sample.id for sample in dataset.samples)
+    assert warning.startswith(f"predict test: 3 images, first {first}: the background is inspected too: the part would")

@@ -1,6 +1,7 @@
 """From samples to the net's tiles: reads each image when it is asked for, in the declared color and geometry."""
 
 import copy
+import logging
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
@@ -11,6 +12,8 @@ from zellige.core.image_files import read_frame
 from zellige.core.tiling import Tiles, cut
 from zellige.core.types import Color, Geometry, Sample
 from zellige.data.augment import Augment
+
+log = logging.getLogger(__name__)
 
 
 class TileDataset:
@@ -39,6 +42,7 @@ class TileDataset:
         self.geometry = geometry
         self.color = color
         self.augment = augment
+        self._warned: dict[str, str] = {}
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -47,10 +51,28 @@ class TileDataset:
         """Read one sample's image and cut it.
 
         Raises:
-            InputError: the image is gone, damaged, of another color, or smaller than a tile.
+            InputError: see `cut`.
         """
-        sample = self.samples[index]
-        return cut(read_frame(sample.image_path, color=self.color, pixel_size=sample.pixel_size), self.geometry)
+        return self.cut(self.samples[index])
+
+    def cut(self, sample: Sample) -> Tiles:
+        """Read an image and cut it as those of this data set.
+
+        Raises:
+            InputError: the image is gone, damaged, of another color, smaller than a tile, or of a size that the
+                declared regions do not fit.
+        """
+        frame = read_frame(sample.image_path, color=self.color, pixel_size=sample.pixel_size)
+        tiles = cut(frame, self.geometry)
+        if tiles.roi is not None and tiles.roi.warning:
+            self._warned[sample.id] = tiles.roi.warning
+        return tiles
+
+    def warn(self, what: str) -> None:
+        """Log, in one line, how many images are inspected with their background, since the part was not found."""
+        if self._warned:
+            first, reason = min(self._warned.items())
+            log.warning("%s: %d images, first %s: %s", what, len(self._warned), first, reason)
 
     def only(self, indices: Sequence[int]) -> "TileDataset":
         """Return this data set with some of its samples, in the order of `indices`."""

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from zellige.core.image_files import Mask, read_frame, read_mask
-from zellige.core.tiling import cut
-from zellige.core.types import Frame, Geometry, Pixels, Sample
+from zellige.core.image_files import Mask, read_mask
+from zellige.core.tiling import Tiles, cut_alike
+from zellige.core.types import Pixels, Sample
 from zellige.data.augment import Augment
 from zellige.data.dataset import TileDataset
 
@@ -49,16 +49,21 @@ class LabelledDataset:
         """Read one image and what is known of its tiles.
 
         Returns:
-            None for a defective image without a mask that is cut into several tiles: nobody knows which of them show
-            the defect, so none of them can teach anything.
+            None for a defective image that can teach nothing: without a mask and cut into several tiles, so that nobody
+            knows which of them show the defect; or with a defect of which nothing is inspected.
 
         Raises:
             InputError: an image or a mask that cannot be read, or that do not fit each other.
         """
         sample, geometry = self.samples[index], self.geometry
-        frame = read_frame(sample.image_path, color=self._tiles.color, pixel_size=sample.pixel_size)
-        pixels = cut(frame, geometry).pixels
-        masks = _masks(sample, frame, geometry, len(pixels))
+        tiles = self._tiles.cut(sample)
+        pixels = tiles.pixels
+        drawn = None if sample.mask_path is None else read_mask(sample.mask_path, tiles.frame_size)
+        if drawn is not None and tiles.roi is not None:
+            if drawn.any() and not (drawn & tiles.roi.inspected).any():
+                return None
+            drawn &= tiles.roi.inspected
+        masks = _masks(sample, drawn, tiles)
         if masks is None and len(pixels) > 1:
             return None
         known = np.zeros((len(pixels), geometry.height, geometry.width), np.bool_) if masks is None else masks
@@ -68,15 +73,13 @@ class LabelledDataset:
         return LabelledTiles(pixels=pixels, masks=known, is_defective=is_defective, has_mask=masks is not None)
 
 
-def _masks(sample: Sample, frame: Frame, geometry: Geometry, count: int) -> Mask | None:
-    """Masks (count, h, w) of a frame's tiles, None where nobody drew one."""
+def _masks(sample: Sample, drawn: Mask | None, tiles: Tiles) -> Mask | None:
+    """Masks (N, h, w) of a frame's tiles, None where nobody drew one."""
     if not sample.is_defective:
-        return np.zeros((count, geometry.height, geometry.width), np.bool_)
-    if sample.mask_path is None:
+        return np.zeros((len(tiles.pixels), *tiles.pixels.shape[2:]), np.bool_)
+    if drawn is None:
         return None
-    drawn = read_mask(sample.mask_path, frame.size)
-    as_frame = Frame(pixels=drawn.astype(np.uint8) * 255, pixel_size=None, source_id=str(sample.mask_path))
-    levels = cut(as_frame, geometry).pixels[:, 0]
+    levels = cut_alike(drawn.astype(np.uint8) * 255, tiles)[:, 0]
     masks = levels >= _COVERED
     if not masks.any():
         masks = levels > 0  # a defect smaller than an eighth of every pixel

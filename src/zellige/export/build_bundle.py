@@ -145,7 +145,10 @@ def _golden_frames(
         sample, score = prediction.sample, prediction.score
         frame = read_frame(sample.image_path, color=optics.color, pixel_size=sample.pixel_size)
         if frame.size[0] * frame.size[1] > MAX_GOLDEN_PX:
-            frame = window_around_peak(frame, prediction.anomaly_map, most_px=MAX_GOLDEN_PX)
+            is_whole_rows = bool(optics.geometry.ignore)
+            frame = window_around_peak(
+                frame, prediction.anomaly_map, most_px=MAX_GOLDEN_PX, is_whole_rows=is_whole_rows
+            )
             score, anomaly_map = _score(detector, frame, optics.geometry)
             decision, _, _ = decide(score, anomaly_map, calibration, pixel_size=frame.pixel_size)
         members[name] = encode_golden(frame.pixels)
@@ -153,10 +156,13 @@ def _golden_frames(
     return entries, members
 
 
-def window_around_peak(frame: Frame, anomaly_map: AnomalyMap, *, most_px: int) -> Frame:
-    """Cut at most `most_px` px out of a frame, about as high as wide, around the highest place of its map."""
+def window_around_peak(frame: Frame, anomaly_map: AnomalyMap, *, most_px: int, is_whole_rows: bool = False) -> Frame:
+    """Cut at most `most_px` px out of a frame, around the highest place of its map.
+
+    About as high as wide; or as wide as the frame (`is_whole_rows`), where columns of it are ignored.
+    """
     height, width = frame.size
-    cols = min(width, max(math.isqrt(most_px), most_px // height))
+    cols = width if is_whole_rows else min(width, max(math.isqrt(most_px), most_px // height))
     rows = min(height, most_px // cols)
     y, x = np.unravel_index(int(anomaly_map.argmax()), anomaly_map.shape)
     top = min(max(0, int(y) - rows // 2), height - rows)

@@ -8,6 +8,7 @@ from zellige.core.decision import decide
 from zellige.core.errors import BundleError
 from zellige.core.image_files import read_frame
 from zellige.core.progress import progress
+from zellige.core.roi import is_inspected
 from zellige.core.types import Calibration, Color
 from zellige.evaluation.predictions import PredictionSet
 from zellige.station.runtime import Runtime
@@ -44,7 +45,7 @@ def verify_parity(
             if ours[0] is not theirs[0]:
                 others.append(sample.id)
             score_differences.append(abs(score - prediction.score) / max(abs(prediction.score), 1e-9))
-            peak = max(float(abs(prediction.anomaly_map).max()), 1e-9)
+            peak = max(float(abs(prediction.anomaly_map[is_inspected(prediction.anomaly_map)]).max()), 1e-9)
             map_differences.append(float(abs(anomaly_map - prediction.anomaly_map).max()) / peak)
             advance()
     if others:

@@ -85,6 +85,7 @@ def fit(
     started = time.perf_counter()
     with _opened(detector, train, val, recipe, fabric, run_dir) as (tiles, held_out):
         embed_seconds = _first_pass(detector, tiles, held_out)
+        train.warn("fit")
         done = _learn(detector, tiles, held_out, recipe, fabric, run_dir)
         settle(detector, held_out, fabric)
     report = GradientFitReport(

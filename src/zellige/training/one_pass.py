@@ -95,6 +95,7 @@ def fit(
                 yield embedded
 
         detector.build(features())
+    train.warn("fit")
     report = FitReport(
         num_images=len(train),
         augmented_copies=augmented_copies,

@@ -39,6 +39,7 @@ def predict(
                 _score(detector, waiting, fabric, writer, batch_size)
                 waiting = []
             advance()
+        dataset.warn(f"predict {split}")
         return writer.close()
 
 
