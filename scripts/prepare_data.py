@@ -11,9 +11,12 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from zellige.config import PrepareConfig, load_data, to_pixel_size
+from zellige.config import PrepareConfig, load_data, to_geometry, to_pixel_size
 from zellige.config_labels import LabelsConfig
 from zellige.core.errors import ConfigError
+from zellige.core.image_files import read_frame
+from zellige.core.roi import Roi, find_roi
+from zellige.core.types import Sample
 from zellige.data.contact_sheet import contact_sheet
 from zellige.data.label_listing import Source
 from zellige.data.prepare_labels import prepare_labels
@@ -26,11 +29,18 @@ def main(config: DictConfig) -> None:
         report_on_labels(config)
         return
     settings = cast(PrepareConfig, OmegaConf.to_object(config))
+    geometry = to_geometry(settings.geometry)
     splits, report = load_data(settings.data)
     out = Path(settings.out)
     out.mkdir(parents=True, exist_ok=True)
     (out / "data_report.json").write_text(json.dumps(report.to_json(), indent=2, ensure_ascii=False), encoding="utf-8")
-    sheet = contact_sheet([sample for samples in splits.labelled().values() for sample in samples])
+
+    def roi_of(sample: Sample) -> Roi | None:
+        frame = read_frame(sample.image_path, color=splits.color, pixel_size=sample.pixel_size)
+        return find_roi(frame, geometry)
+
+    samples = [sample for samples in splits.labelled().values() for sample in samples]
+    sheet = contact_sheet(samples, find_roi=roi_of if geometry.has_roi else lambda sample: None)
     (out / "contact_sheet.png").write_bytes(cv2.imencode(".png", sheet[..., ::-1])[1].tobytes())
     show(report)
     Console().print(f"written: {out / 'data_report.json'}, {out / 'contact_sheet.png'}", soft_wrap=True)

@@ -12,6 +12,7 @@ from lightning_fabric import Fabric, seed_everything
 from omegaconf import MISSING, OmegaConf
 
 from zellige.config_dinomaly import DinomalyConfig
+from zellige.config_ignore import read_ignore_mask, to_foreground, to_ignore
 from zellige.config_labels import LabelsConfig
 from zellige.core.errors import ConfigError
 from zellige.core.types import Geometry, GeometryMode, PixelSize, Splits
@@ -79,6 +80,9 @@ class GeometryConfig:
     width: int = 256
     overlap_px: int = 0
     pad_small: bool = False
+    ignore: Any = field(default_factory=list)
+    ignore_mask: str | None = None
+    foreground: str = "none"
 
 
 @dataclass
@@ -288,6 +292,7 @@ class PrepareConfig:
     out: str = "outputs/${data.name}"
     data: DataConfig = field(default_factory=DataConfig)
     labels: LabelsConfig = field(default_factory=LabelsConfig)
+    geometry: GeometryConfig = field(default_factory=GeometryConfig)
 
 
 def register_schemas() -> None:
@@ -376,15 +381,21 @@ def to_pixel_size(value: Any, key: str = "data.pixel_size_mm") -> PixelSize | No
 
 
 def to_geometry(config: GeometryConfig) -> Geometry:
-    """Turn the geometry group into its core type.
+    """Turn the geometry group into its core type; reads the drawn ignore mask where there is one.
 
     Raises:
-        ConfigError: an unknown mode or a size out of range.
+        ConfigError: an unknown mode, a size out of range, or a shape that is none.
+        InputError: the mask cannot be read.
     """
     modes = [m.value for m in GeometryMode]
     if config.mode not in modes:
         raise ConfigError(f"geometry.mode: expected one of {', '.join(modes)}, got {config.mode!r}")
-    return Geometry(**{**vars(config), "mode": GeometryMode(config.mode)})
+    ignored = {
+        "ignore": to_ignore(config.ignore),
+        "ignore_mask": read_ignore_mask(config.ignore_mask),
+        "foreground": to_foreground(config.foreground),
+    }
+    return Geometry(**{**vars(config), **ignored, "mode": GeometryMode(config.mode)})
 
 
 def to_target(config: CalibrationConfig) -> Target:

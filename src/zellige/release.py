@@ -8,9 +8,11 @@ from typing import Any
 from torch import nn
 
 from zellige.config import TrainConfig, to_geometry, to_target
+from zellige.core.bundle import MAX_GOLDEN_PX
 from zellige.core.errors import ConfigError, InputError
 from zellige.core.memory import peak_memory_mb
-from zellige.core.types import Calibration, GeometryMode, Splits
+from zellige.core.roi import ignored_pixels
+from zellige.core.types import Calibration, Geometry, GeometryMode, PixelSize, Splits
 from zellige.data.report import DataReport
 from zellige.evaluation.calibrate import check_calibration
 from zellige.evaluation.predictions import PredictionSet
@@ -27,7 +29,8 @@ def check_ready(config: TrainConfig, splits: Splits, data: DataReport) -> Optics
     """Refuse before the fit what would end the run after it, and say how the detector sees.
 
     Raises:
-        InputError: too few images for calibration or evaluation, an image smaller than a tile, several pixel sizes.
+        InputError: too few images for calibration or evaluation, an image smaller than a tile or of a size that the
+            ignore regions do not fit, several pixel sizes.
         ConfigError: a setting of calibration, export or the fit out of range, a rule in mm2 on uncalibrated images,
             positions with tiles.
     """
@@ -53,10 +56,12 @@ def check_ready(config: TrainConfig, splits: Splits, data: DataReport) -> Optics
             f"data {data.root}: expected images of at least one tile of {tile[0]} x {tile[1]} px, the smallest height "
             f"and width are {smallest[0]} and {smallest[1]}; set geometry.pad_small=true or a smaller tile"
         )
+    pixel_size = common_pixel_size([sample for samples in splits.labelled().values() for sample in samples])
+    _check_regions(geometry, data, pixel_size)
     return Optics(
         geometry=geometry,
         color=splits.color,
-        pixel_size=common_pixel_size([sample for samples in splits.labelled().values() for sample in samples]),
+        pixel_size=pixel_size,
         pixel_size_tolerance=export.pixel_size_tolerance,
     )
 
@@ -67,6 +72,24 @@ def backbone_in_words(detector: nn.Module) -> dict[str, str]:
     if origin is None:
         return {}
     return {"backbone": f"{origin.name}, {origin.source}, sha256 {origin.sha256}, license: {origin.license}"}
+
+
+def _check_regions(geometry: Geometry, data: DataReport, pixel_size: PixelSize | None) -> None:
+    """Refuse ignore regions that do not fit every image, or that the bundle's golden frames could not have."""
+    if not geometry.ignore and geometry.ignore_mask is None:
+        return
+    sizes = list(zip(data.height_px, data.width_px, strict=True))
+    for size in sizes:
+        try:
+            ignored_pixels(geometry, size, pixel_size)
+        except InputError as error:
+            raise InputError(f"data {data.root}: {error}") from None
+    is_fixed = geometry.ignore_mask is not None or any(shape.columns is None for shape in geometry.ignore)
+    if is_fixed and sizes[1][0] * sizes[1][1] > MAX_GOLDEN_PX:
+        raise InputError(
+            f"data {data.root}: expected images of at most {MAX_GOLDEN_PX} px with a box, polygon or mask to ignore, "
+            f"got up to {sizes[1][0]} x {sizes[1][1]}; columns have no such limit"
+        )
 
 
 def write_release(
