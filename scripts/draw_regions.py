@@ -47,7 +47,7 @@ def main() -> None:
         filled = np.dstack([fill(frame.pixels, roi.inspected)] * 3)
         columns.append(np.vstack([rgb, hatch(rgb, roi.inspected), filled]))
         print(f"frame {seed}: {100 * roi.inspected.mean():.0f} % inspected; {roi.warning or 'the part was found'}")
-    cv2.imwrite(str(out), np.hstack(columns))
+    cv2.imwrite(str(out), np.hstack(columns), [cv2.IMWRITE_JPEG_QUALITY, 85])
 
 
 if __name__ == "__main__":

@@ -13,17 +13,22 @@ from numpy.typing import NDArray
 from zellige.core.ignore import Mask
 from zellige.core.types import Pixels
 
-_SIDE_PX = 512
-"""The longer side of the reduced picture that is looked at."""
+_SIDE_PX = 256
+"""The longer side of the reduced picture that is looked at. It is smoothed too: the grain of a belt averages out."""
+_SMOOTHING_PX = 1.5
 _LEAST_CONTRAST_DN = 12.0
-_SCATTERS = 6.0
+_SCATTERS = 4.0
+_LEAST_MARGIN = 1.5
+"""How many times the threshold the part must differ by."""
 _CLOSING = 0.02
-"""Share of the longer side: notches in the outline up to twice as wide belong to the part."""
-_MARGIN = 0.01
-"""Share of the longer side around the outline that is inspected too."""
+"""Share of the longer side: gaps up to twice as wide do not part a part in two."""
+_MARGIN = 0.005
+"""Share of the longer side around the outline that is inspected too; smoothing adds up to about as much again."""
 _LEAST_SHARE, _MOST_SHARE = 0.05, 0.98
-_LEAST_COMPONENT = 0.1
-"""Smaller pieces than this share of the largest one are dirt on the background."""
+_SPECK = 0.01
+"""Smaller spots than this share of the largest are dirt, and are dropped before they could be joined to the part."""
+_LEAST_PIECE = 0.1
+"""Smaller pieces than this share of the largest are dropped once the gaps are closed."""
 _MOST_ON_BORDER = 0.9
 """Largest share of the border that is part, relative to the share of the whole frame."""
 
@@ -31,7 +36,8 @@ _MOST_ON_BORDER = 0.9
 def find_foreground(pixels: Pixels, ignored: Mask) -> tuple[Mask | None, str]:
     """Find the part in a frame.
 
-    Holes of the part belong to it, and so do narrow notches and a small margin around its outline.
+    The part is convex: its holes and notches belong to it, since a crack at the outline looks like background, and so
+    does a small margin around it.
 
     Args:
         pixels: (H, W) or (H, W, 3) uint8; what is ignored should be filled already (`core.roi.fill`).
@@ -51,12 +57,12 @@ def find_foreground(pixels: Pixels, ignored: Mask) -> tuple[Mask | None, str]:
     height, width = pixels.shape[:2]
     scale = min(1.0, _SIDE_PX / max(height, width))
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    small = np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), np.uint8)
+    small = cv2.GaussianBlur(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), (0, 0), _SMOOTHING_PX)
     is_known = np.asarray(cv2.resize(ignored.view(np.uint8) * 255, size, interpolation=cv2.INTER_AREA)) < 128
     border = _border(is_known)
     if not border.any():
         return None, "the whole border of the frame is ignored, so the background is not known"
-    distance, threshold = _distance_from_border(small, border)
+    distance, threshold = _distance_from_border(np.asarray(small, np.uint8), border)
     found = _cleaned((distance > threshold) & is_known)
     reason = _doubt(found, distance, threshold, is_known, border)
     if reason:
@@ -82,17 +88,20 @@ def _distance_from_border(small: Pixels, border: Mask) -> tuple[NDArray[np.float
 
 
 def _cleaned(found: Mask) -> NDArray[np.uint8]:
-    """Drop specks, close notches, fill holes and keep the large pieces; 0 or 1 (h, w)."""
+    """Drop specks, close gaps and keep the large pieces with their convex hulls; 0 or 1 (h, w)."""
     opened = cv2.morphologyEx(found.view(np.uint8), cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
-    closed = _morph(np.asarray(opened, np.uint8), cv2.MORPH_CLOSE, _CLOSING)
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(np.asarray(opened, np.uint8), connectivity=8)
+    areas_px = stats[:, cv2.CC_STAT_AREA] * (np.arange(len(stats)) > 0)
+    is_large = areas_px > _SPECK * areas_px.max()
+    closed = _morph(np.asarray(is_large[labels], np.uint8), cv2.MORPH_CLOSE, _CLOSING)
     outlines, _ = cv2.findContours(closed, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    areas = [cv2.contourArea(outline) for outline in outlines]
+    least = _LEAST_PIECE * max(areas, default=0.0)
+    hulls = [cv2.convexHull(outline) for outline, area in zip(outlines, areas, strict=True) if area >= least]
     filled = np.zeros(found.shape, np.uint8)
-    cv2.drawContours(filled, outlines, -1, 1, cv2.FILLED)
-    _, labels, stats, _ = cv2.connectedComponentsWithStats(filled, connectivity=8)
-    areas = stats[:, cv2.CC_STAT_AREA].copy()
-    areas[0] = 0
-    is_large = areas >= max(1.0, _LEAST_COMPONENT * float(areas.max()))
-    return np.asarray(is_large[labels], np.bool_).view(np.uint8)
+    for hull in hulls:
+        cv2.drawContours(filled, [hull], -1, 1, cv2.FILLED)
+    return filled
 
 
 def _morph(found: NDArray[np.uint8], operation: int, share: float) -> NDArray[np.uint8]:
@@ -116,6 +125,7 @@ def _doubt(
     if on_border > _MOST_ON_BORDER * share:
         return f"the border of the frame is not background: {100 * on_border:.0f} % of it would be part"
     contrast = float(np.median(distance[part]))
-    if contrast < 2 * threshold:
-        return f"the part differs from its background by {contrast:.0f} gray levels, expected {2 * threshold:.0f}"
+    if contrast < _LEAST_MARGIN * threshold:
+        wanted = _LEAST_MARGIN * threshold
+        return f"the part differs from its background by {contrast:.0f} gray levels, expected {wanted:.0f}"
     return ""

@@ -7,7 +7,6 @@ every threshold (`hide`). `core.tiling` does both, so training, evaluation and t
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
 
 import cv2
 import numpy as np
@@ -24,8 +23,6 @@ BACKGROUND = np.float32(-(2.0**99))
 """The map's level in what was taken for background."""
 
 _CELL_PX = 16
-_LEAST_KNOWN = 0.25
-"""Share of a cell's pixels that must be inspected for its mean to count: with fewer, 8 bits are too coarse."""
 _SLACK_PX = 0.5
 """How far a shape in mm may reach over the frame's edge: rounding of the pixel size is no mistake."""
 
@@ -157,32 +154,32 @@ def fill(pixels: Pixels, inspected: Mask) -> Pixels:
     kept = cv2.copyTo(pixels, mask)
     sums = np.asarray(cv2.resize(kept, cells, interpolation=cv2.INTER_AREA), np.float32)
     weights = np.asarray(cv2.resize(mask * 255, cells, interpolation=cv2.INTER_AREA), np.float32) / np.float32(255)
-    is_known = weights >= _LEAST_KNOWN
-    if is_known.any():
-        coarse = _spread(sums * _like(is_known, sums), weights * is_known)
-    else:
-        mean = np.array(cv2.mean(pixels, mask)[:3], np.float32)
-        coarse = np.full(sums.shape, mean if sums.ndim == 3 else mean[0], np.float32)
+    mean = np.array(cv2.mean(pixels, mask)[:3], np.float32)
+    coarse = _spread(sums, weights, mean if sums.ndim == 3 else mean[:1])
     rounded = np.rint(coarse).clip(0, 255).astype(np.uint8)
     smooth = np.asarray(cv2.resize(rounded, (width, height), interpolation=cv2.INTER_LINEAR), np.uint8)
     return np.asarray(cv2.copyTo(pixels, mask, smooth), np.uint8)
 
 
-def _spread(sums: Floats, weights: Floats) -> Floats:
-    """Weighted means (h, w) or (h, w, 3) where there is weight, elsewhere those of ever larger neighborhoods."""
-    is_known = weights > 0
-    means = sums / _like(np.where(is_known, weights, 1), sums)
-    if is_known.all():
-        return np.asarray(means, np.float32)
+def _spread(sums: Floats, weights: Floats, mean: Floats) -> Floats:
+    """Blend each cell's share of inspected pixels with the level around it, from ever larger neighborhoods.
+
+    Args:
+        sums: (h, w) or (h, w, 3), the mean level of a cell times its share of inspected pixels.
+        weights: (h, w), that share.
+        mean: (1,) or (3,), the level of the largest neighborhood.
+    """
     height, width = weights.shape
-    half = ((width + 1) // 2, (height + 1) // 2)
-    fewer = [np.asarray(cv2.resize(part, half, interpolation=cv2.INTER_AREA), np.float32) for part in (sums, weights)]
-    around = cv2.resize(_spread(*fewer), (width, height), interpolation=cv2.INTER_LINEAR)
-    return np.asarray(np.where(_like(is_known, sums), means, around), np.float32)
-
-
-def _like(weights: NDArray[Any], sums: Floats) -> NDArray[Any]:
-    return weights if sums.ndim == 2 else weights[..., None]
+    around = mean
+    if height > 1 or width > 1:
+        half = ((width + 1) // 2, (height + 1) // 2)
+        fewer = (
+            np.asarray(cv2.resize(part, half, interpolation=cv2.INTER_AREA), np.float32) for part in (sums, weights)
+        )
+        coarse = _spread(*fewer, mean)
+        around = np.asarray(cv2.resize(coarse, (width, height), interpolation=cv2.INTER_LINEAR), np.float32)
+    missing = 1 - weights
+    return np.asarray(sums + (missing if sums.ndim == 2 else missing[..., None]) * around, np.float32)
 
 
 def hide(anomaly_map: AnomalyMap, roi: Roi) -> AnomalyMap:
