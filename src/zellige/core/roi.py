@@ -173,10 +173,9 @@ def _spread(sums: Floats, weights: Floats, mean: Floats) -> Floats:
     around = mean
     if height > 1 or width > 1:
         half = ((width + 1) // 2, (height + 1) // 2)
-        fewer = (
-            np.asarray(cv2.resize(part, half, interpolation=cv2.INTER_AREA), np.float32) for part in (sums, weights)
-        )
-        coarse = _spread(*fewer, mean)
+        fewer = np.asarray(cv2.resize(sums, half, interpolation=cv2.INTER_AREA), np.float32)
+        shares = np.asarray(cv2.resize(weights, half, interpolation=cv2.INTER_AREA), np.float32)
+        coarse = _spread(fewer, shares, mean)
         around = np.asarray(cv2.resize(coarse, (width, height), interpolation=cv2.INTER_LINEAR), np.float32)
     missing = 1 - weights
     return np.asarray(sums + (missing if sums.ndim == 2 else missing[..., None]) * around, np.float32)
