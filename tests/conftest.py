@@ -20,6 +20,7 @@ PROGRAM_TESTS = (
     "tests/pipeline/test_auto_stages.py",
     "tests/pipeline/test_bad_input.py",
     "tests/pipeline/test_compare.py",
+    "tests/pipeline/test_extend.py",
     "tests/pipeline/test_station_install.py",
     "tests/pipeline/test_train.py",
     "tests/pipeline/test_train_gradient.py",

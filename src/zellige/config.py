@@ -12,11 +12,13 @@ from lightning_fabric import Fabric, seed_everything
 from omegaconf import MISSING, OmegaConf
 
 from zellige.config_dinomaly import DinomalyConfig
+from zellige.config_extend import ExtendConfig
 from zellige.config_ignore import read_ignore_mask, to_foreground, to_ignore
 from zellige.config_labels import LabelsConfig
 from zellige.core.errors import ConfigError
 from zellige.core.types import Geometry, GeometryMode, PixelSize, Splits
-from zellige.data.index import load_splits
+from zellige.data.additions import add_images
+from zellige.data.index import Rules, place
 from zellige.data.report import DataReport
 from zellige.data.splits import Fractions
 from zellige.data.synthetic import SyntheticWeb, make_synthetic_set
@@ -66,6 +68,7 @@ class DataConfig:
     duplicates: str = "group"
     on_bad: str = "error"
     augment: str = "none"
+    additions: list[str] = field(default_factory=list)  # see zellige.data.additions
     split_seed: int = 0
     fractions: FractionsConfig = field(default_factory=FractionsConfig)
     web: WebConfig | None = None
@@ -171,6 +174,8 @@ class OnePassConfig:
     num_shots: int | None = None
     augmented_copies: int = 0
     seed: int = 0
+    rank_suspicious: bool = False
+    drop_suspicious: float = 0.0
 
 
 @dataclass
@@ -305,6 +310,7 @@ def register_schemas() -> None:
     store.store(name="train_schema", node=TrainConfig)
     store.store(name="compare_schema", node=CompareConfig)
     store.store(name="run_schema", node=RunConfig)
+    store.store(name="extend_schema", node=ExtendConfig)
     store.store(name="prepare_schema", node=PrepareConfig)
     store.store(group="model", name="patchcore_schema", node=PatchCoreConfig)
     store.store(group="model", name="subspace_schema", node=SubspaceConfig)
@@ -404,10 +410,10 @@ def to_target(config: CalibrationConfig) -> Target:
 
 
 def load_data(config: DataConfig) -> tuple[Splits, DataReport]:
-    """Read and split the data set of a data group; a synthetic web is generated first where there is none yet.
+    """Read and split the data set of a data group, then let its additions join; a synthetic web is made where absent.
 
     Raises:
-        InputError: the images are not usable; see `load_splits`.
+        InputError: the images are not usable; see `load_splits` and `add_images`.
         ConfigError: a setting is not usable.
     """
     pixel_size = to_pixel_size(config.pixel_size_mm)
@@ -418,13 +424,14 @@ def load_data(config: DataConfig) -> tuple[Splits, DataReport]:
         if pixel_size is None:
             raise ConfigError("data.pixel_size_mm: expected the synthetic web's pixel size in mm, got none")
         root = make_synthetic_set(root, SyntheticWeb(**vars(config.web), pixel_size=pixel_size))
-    return load_splits(
-        root,
-        config.layout,
-        Fractions(**vars(config.fractions)),
+    rules = Rules(
+        fractions=Fractions(**vars(config.fractions)),
         seed=config.split_seed,
-        color=config.color,
         pixel_size=pixel_size,
         duplicates=config.duplicates,
         on_bad=config.on_bad,
     )
+    placement = place(root, config.layout, rules, color=config.color)
+    for added in config.additions:
+        placement = add_images(placement, Path(added), rules)
+    return placement.splits, placement.report

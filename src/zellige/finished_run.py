@@ -57,8 +57,14 @@ class FinishedRun:
             )
 
 
-def open_run(folder: Path) -> FinishedRun:
+def open_run(folder: Path, *, added: str | None = None, on_bad: str | None = None) -> FinishedRun:
     """Open a run folder; the images are read again and must be the same.
+
+    Args:
+        folder: of the run.
+        added: good images that join the run's data; they are in what is returned as settings, splits and data, while
+            report, calibration and detector know nothing of them.
+        on_bad: overrides the run's setting.
 
     Raises:
         InputError: not a run folder, a damaged file in it, or other data than the run's.
@@ -72,11 +78,16 @@ def open_run(folder: Path) -> FinishedRun:
         raise InputError(f"run {folder}: report.json is not the report of a run ({error})") from None
     detector = build(config.model)
     load_checkpoint(detector, folder / CHECKPOINT)
+    if on_bad is not None:
+        config.data.on_bad = on_bad
+    if added is not None:
+        config.data.additions = [*config.data.additions, added]
     splits, data = load_data(config.data)
-    if splits.fingerprint != expected:
+    found = splits.fingerprint if added is None else data.additions[-1].extends
+    if found != expected:
         raise InputError(
             f"run {folder}: expected the data that it was made from (fingerprint {expected[:12]}), got "
-            f"{splits.fingerprint[:12]} in {config.data.root}: images, labels or splits have changed"
+            f"{found[:12]} in {config.data.root}: images, labels or splits have changed"
         )
     return FinishedRun(
         folder=folder,

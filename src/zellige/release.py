@@ -138,9 +138,13 @@ def write_release(
 
 
 def log_release(
-    run_dir: Path, report: Mapping[str, Any], config: TrainConfig, resolved: Mapping[str, Any]
+    run_dir: Path,
+    report: Mapping[str, Any],
+    config: TrainConfig,
+    resolved: Mapping[str, Any],
+    tags: Mapping[str, str] | None = None,
 ) -> ConfigError | None:
-    """Log a run folder with its reports and its bundle to MLflow, under the same identity.
+    """Log a run folder with its reports and its bundle to MLflow, under the same identity and with further tags.
 
     A store that fails now does not cost the run: the error is returned, for the program to say last.
     """
@@ -160,7 +164,11 @@ def log_release(
             identity=identity,
             config=resolved,
             metrics=metrics_of(report),
-            tags={"calibrated": str(report["calibrated"]).lower(), "guarantee": report["calibration"]["guarantee"]},
+            tags={
+                "calibrated": str(report["calibrated"]).lower(),
+                "guarantee": report["calibration"]["guarantee"],
+                **(tags or {}),
+            },
             registered_model=tracking.registered_model,
             curve=_curve_of(run_dir),
         )

@@ -45,7 +45,7 @@ def build_report(
 def write_report(run_dir: Path, report: dict[str, Any], evaluation: EvaluationReport, test: PredictionSet) -> None:
     """Write report.json, data_report.json, predictions.csv, pictures/ and report.html into a run folder."""
     pictures = run_dir / "pictures"
-    pictures.mkdir()
+    pictures.mkdir(exist_ok=True)
     write_pictures(test, evaluation, pictures)
     write_predictions_csv(evaluation, run_dir / "predictions.csv")
     write_json(run_dir / "data_report.json", report["data"])

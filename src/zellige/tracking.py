@@ -38,6 +38,7 @@ logger = logging.getLogger(__name__)
 CANDIDATE = "candidate"
 DATABASE = "mlflow.db"
 REQUIRED_FILES = ("config.yaml", "report.json", "report.html", "data_report.json")
+MORE_FILES = ("predictions.csv", "suspicious_train.json")
 QUIET = {"mlflow": logging.WARNING, "alembic": logging.WARNING, "mlflow.store.db.utils": logging.CRITICAL}
 MAX_PARAM_CHARACTERS = 500
 MAX_METRICS_AT_ONCE = 1000  # a limit of MLflow
@@ -213,7 +214,7 @@ def _files_to_log(run_dir: Path, identity: RunIdentity, registered_model: str | 
         missing.append(bundle.name)
     if missing:
         raise InputError(f"the run folder lacks {', '.join(missing)}: {run_dir}")
-    files: list[tuple[Path, str | None]] = [(run_dir / file, None) for file in (*REQUIRED_FILES, "predictions.csv")]
+    files: list[tuple[Path, str | None]] = [(run_dir / file, None) for file in (*REQUIRED_FILES, *MORE_FILES)]
     files += [(picture, "pictures") for picture in sorted((run_dir / "pictures").glob("*.png"))]
     return [(path, folder) for path, folder in [*files, (bundle, "bundle")] if path.exists()]
 

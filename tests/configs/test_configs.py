@@ -61,7 +61,7 @@ def composed(name: str, *overrides: str) -> Any:
 
 
 def test_the_options_are_found() -> None:
-    assert PROGRAMS == ["compare", "export_run", "prepare_data", "train"]
+    assert PROGRAMS == ["compare", "export_run", "extend_run", "prepare_data", "train"]
     assert {"data/folder", "experiment/demo", "geometry/tiles", "model/patchcore", "model/subspace"} <= set(OPTIONS)
 
 
@@ -120,6 +120,7 @@ def test_every_option_composes_and_becomes_objects(option: str) -> None:
         ("compare", ["data.root=x"]),
         ("prepare_data", ["data.root=x"]),
         ("export_run", ["run=x"]),
+        ("extend_run", ["run=x", "added=y"]),
     ],
 )
 def test_every_program_composes(name: str, overrides: list[str]) -> None:
@@ -252,6 +253,7 @@ MISTAKES = {
         "dinomaly: expected stages of one grid and width",
     ),
     "trainer's batch": (["trainer.batch_size=0"], "trainer.batch_size: expected at least 1, got 0"),
+    "share to drop": (["trainer.drop_suspicious=0.6"], "trainer.drop_suspicious: expected 0 to 0.5, got 0.6"),
     "gradient's batch": (["model=super_simple_net", "trainer.batch_size=0"], "trainer.batch_size: expected 1 or more"),
     "one pass for a net": (
         ["model=super_simple_net", "trainer=one_pass"],

@@ -78,11 +78,13 @@ def test_the_rates_are_those_of_the_decisions(trained_run: TrainedRun) -> None:
 def test_the_run_folder_holds_all_of_it(trained_run: TrainedRun) -> None:
     names = {path.name for path in trained_run.folder.iterdir()}
     expected = {"config.yaml", "report.json", "report.html", "data_report.json", "predictions.csv", "pictures"}
-    assert expected | {"detector.safetensors", "fit.json", f"{trained_run.name}.zellige"} <= names
+    assert (
+        expected | {"detector.safetensors", "fit.json", "suspicious_train.json", f"{trained_run.name}.zellige"} <= names
+    )
     assert not list(trained_run.folder.rglob("*.partial"))
     assert not list(trained_run.folder.rglob("*.npy"))
     pictures = sorted((trained_run.folder / "pictures").iterdir())
-    assert {"scores.png", "roc_pr.png"} <= {path.name for path in pictures}
+    assert {"scores.png", "roc_pr.png", "suspicious_train.png"} <= {path.name for path in pictures}
     for path in pictures:
         picture = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
         assert path.suffix == ".png"
@@ -110,6 +112,8 @@ def test_one_identity_in_folder_bundle_and_tracking(trained_run: TrainedRun) -> 
         assert metrics[name] == report[name]
     (stored,) = (store / "artifacts").rglob("*.zellige")
     assert stored.read_bytes() == trained_run.bundle.read_bytes()
+    suspicious = {path.name for path in (store / "artifacts").rglob("suspicious_train.*")}
+    assert suspicious == {"suspicious_train.json", "suspicious_train.png"}
 
 
 def test_the_bundle_says_what_the_report_says_without_the_costs(trained_run: TrainedRun) -> None:

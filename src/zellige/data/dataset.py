@@ -2,7 +2,7 @@
 
 import copy
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -88,19 +88,30 @@ class TileDataset:
         With `copies` each image comes once as it is and so many times augmented. `advance` is called once per image
         and per copy, for a progress bar.
         """
+        batches = self.owned_batches(batch_size, seed=seed, advance=advance, copies=copies)
+        return (tiles for tiles, _ in batches)
+
+    def owned_batches(
+        self, batch_size: int, *, seed: int, advance: Callable[[], None], copies: int = 0
+    ) -> Iterator[tuple[Tensor, list[int]]]:
+        """Yield what `shuffled_batches` does, each with the numbers of the samples that its tiles are of."""
         order = np.random.default_rng(seed).permutation(len(self) * (1 + copies))
         waiting: list[np.ndarray] = []
-        count = 0
+        owners: list[int] = []
         for place in order:
             copy_number, index = divmod(int(place), len(self))
             tiles = self[index].pixels
             is_as_it_is = copies > 0 and copy_number == 0
             waiting.append(self.augment(tiles) if self.augment and not is_as_it_is else tiles)
-            count += len(tiles)
+            owners += [index] * len(tiles)
             advance()
-            while count >= batch_size:
+            while len(owners) >= batch_size:
                 stacked = np.concatenate(waiting)
-                yield torch.from_numpy(stacked[:batch_size])
-                waiting, count = [stacked[batch_size:]], count - batch_size
-        if count:
-            yield torch.from_numpy(np.concatenate(waiting))
+                yield torch.from_numpy(stacked[:batch_size]), owners[:batch_size]
+                waiting, owners = [stacked[batch_size:]], owners[batch_size:]
+        if owners:
+            yield torch.from_numpy(np.concatenate(waiting)), owners
+
+    def without(self, numbers: Collection[int]) -> "TileDataset":
+        """Return this data set without the samples of these numbers."""
+        return self.only([number for number in range(len(self)) if number not in numbers])

@@ -68,7 +68,7 @@ def read_folder(root: Path, pixel_size: PixelSize | None) -> Listing:
         InputError: missing or empty folder, or neither of the two forms.
     """
     listing = Listing()
-    files = _image_files(root, listing)
+    files = image_files(root, listing)
     tops = {path.relative_to(root).parts[0] for path in files}
     has_splits = (root / "train").is_dir()
     if not has_splits and GOOD not in tops:
@@ -106,7 +106,7 @@ def read_magnetic_tile(root: Path, pixel_size: PixelSize | None) -> Listing:
     if len(found) != 1:
         raise InputError(f"folder {root}: expected one MT_Free folder in it, got {len(found)}")
     base, listing = found[0].parent, Listing()
-    files = _image_files(base, listing)
+    files = image_files(base, listing)
     known = set(files)
     for path in files:
         parts = path.relative_to(base).parts
@@ -197,7 +197,7 @@ class _MaskFiles:
         return [f"mask without image: {path.relative_to(self._root).as_posix()}" for path in sorted(self._left)]
 
 
-def _image_files(root: Path, listing: Listing) -> list[Path]:
+def image_files(root: Path, listing: Listing) -> list[Path]:
     """Sorted image files below root; what is no image is counted in `listing.ignored`."""
     if not root.is_dir():
         raise InputError(f"folder {root}: expected a folder of images, it does not exist")

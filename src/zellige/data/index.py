@@ -3,8 +3,8 @@
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from zellige.core.errors import ConfigError, InputError
@@ -24,6 +24,35 @@ DUPLICATES = ("group", "error", "ignore")
 ON_BAD = ("error", "skip")
 
 _NUM_EXAMPLES = 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rules:
+    """How a set is read and split; see `load_splits`."""
+
+    fractions: Fractions
+    seed: int
+    pixel_size: PixelSize | None
+    duplicates: str
+    on_bad: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Placed:
+    """A readable sample with its group, near-duplicates merged, and its split."""
+
+    item: Scanned
+    group: str
+    split: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Placement:
+    """A data set that was read: every sample in its place, the splits that they make, the report."""
+
+    placed: tuple[Placed, ...]
+    splits: Splits
+    report: DataReport
 
 
 def load_splits(
@@ -55,18 +84,26 @@ def load_splits(
         InputError: no images, no good images, unusable images, mixed color, contradicting labels, duplicates.
         ConfigError: an unknown setting.
     """
+    rules = Rules(fractions=fractions, seed=seed, pixel_size=pixel_size, duplicates=duplicates, on_bad=on_bad)
+    placement = place(root, layout, rules, color=color)
+    return placement.splits, placement.report
+
+
+def place(root: Path, layout: str, rules: Rules, *, color: str) -> Placement:
+    """Do what `load_splits` does, and keep what it has seen of each sample."""
+    duplicates, on_bad, seed = rules.duplicates, rules.on_bad, rules.seed
     _check_settings(layout=layout, color=color, duplicates=duplicates, on_bad=on_bad)
-    listing = LAYOUTS[layout](root, pixel_size)
+    listing = LAYOUTS[layout](root, rules.pixel_size)
     if not any(not row.sample.is_defective for row in listing.rows):
         raise InputError(f"data {root}: expected good images, got none among {len(listing.rows)} images")
-    scanned, unusable = _read_all(listing, color, on_bad)
+    scanned, unusable = read_all(listing, lambda pixels, where: _check_color(pixels, color, where), on_bad)
     mode = _resolve_color(scanned, color, root)
     contents = [item.content for item in scanned]
     _refuse_contradictions(scanned)
     pairs = find_pairs([item.thumbnail for item in scanned], contents)
     own_groups = [item.row.sample.group_id for item in scanned]
     groups = merge_groups(own_groups, pairs) if duplicates == "group" else own_groups
-    assignment = assign([item.row for item in scanned], groups, fractions, seed)
+    assignment = assign([item.row for item in scanned], groups, rules.fractions, seed)
     straddling = _straddling(pairs, assignment)
     if duplicates == "error" and straddling:
         first = straddling[0]
@@ -74,7 +111,12 @@ def load_splits(
             f"{scanned[i].row.sample.id} ({assignment.splits[i]})" for i in (first.first, first.second)
         )
         raise InputError(f"data {root}: {len(straddling)} near-duplicate pairs lie in two splits, first {names}")
-    splits = _build_splits(scanned, groups, assignment, mode)
+    placed = tuple(
+        Placed(item=item, group=group, split=split)
+        for item, group, split in zip(scanned, groups, assignment.splits, strict=True)
+        if split is not None
+    )
+    splits = build_splits(placed, mode)
     report = DataReport(
         root=str(root),
         layout=layout,
@@ -83,13 +125,13 @@ def load_splits(
         seed=seed,
         fingerprint=splits.fingerprint,
         num_listed=len(listing.rows),
-        splits={name: _count(samples) for name, samples in splits.labelled().items()},
+        splits={name: count_samples(samples) for name, samples in splits.labelled().items()},
         height_px=_range([item.metadata.height for item in scanned]),
         width_px=_range([item.metadata.width for item in scanned]),
         skipped=[*listing.skipped, *unusable, *assignment.dropped],
         ignored=dict(sorted(listing.ignored.items())),
         empty_masks=[item.row.sample.id for item in scanned if item.is_mask_empty and item.row.sample.is_defective],
-        warnings=_warnings(listing, splits, groups, straddling, fractions),
+        warnings=_warnings(listing, splits, groups, straddling, rules.fractions),
         duplicates=_duplicates_report(duplicates, scanned, pairs, groups, straddling),
         shortcut=check_shortcut(
             [item.metadata for item in scanned],
@@ -98,7 +140,7 @@ def load_splits(
             seed=seed,
         ),
     )
-    return splits, report
+    return Placement(placed=placed, splits=splits, report=report)
 
 
 def _check_settings(**settings: str) -> None:
@@ -108,9 +150,16 @@ def _check_settings(**settings: str) -> None:
             raise ConfigError(f"data {name}: expected one of {', '.join(known[name])}, got {value!r}")
 
 
-def _read_all(listing: Listing, color: str, on_bad: str) -> tuple[list[Scanned], list[Skipped]]:
+def read_all(
+    listing: Listing, check: Callable[[Pixels, str], object], on_bad: str
+) -> tuple[list[Scanned], list[Skipped]]:
+    """Read every image of a listing, in the order of the ids, and list those that cannot be used.
+
+    Raises:
+        InputError: an unusable image where `on_bad` is error, or no usable good one.
+    """
     rows = sorted(listing.rows, key=lambda row: row.sample.id)
-    results = scan(rows, listing.good_masks, lambda pixels, where: _check_color(pixels, color, where))
+    results = scan(rows, listing.good_masks, check)
     bad = [result for result in results if isinstance(result, Unusable)]
     if bad and on_bad == "error":
         raise InputError(
@@ -160,17 +209,16 @@ def _straddling(pairs: Sequence[Pair], assignment: Assignment) -> list[Pair]:
     return found
 
 
-def _build_splits(scanned: Sequence[Scanned], groups: Sequence[str], assignment: Assignment, color: Color) -> Splits:
+def build_splits(placed: Sequence[Placed], color: Color) -> Splits:
+    """Join samples in their places to splits with a fingerprint."""
     members: dict[str, list[Sample]] = {name: [] for name in SPLIT_NAMES}
     lines = []
-    for item, group, split in zip(scanned, groups, assignment.splits, strict=True):
-        if split is None:
-            continue
-        sample = item.row.sample
+    for one in placed:
+        sample, item = one.item.row.sample, one.item
         boxes = [boxes_to_text(sample.boxes)] if sample.boxes else []  # only then: other sets keep their fingerprint
-        lines.append(json.dumps([sample.id, item.content, item.mask_content, sample.kind, split, *boxes]))
+        lines.append(json.dumps([sample.id, item.content, item.mask_content, sample.kind, one.split, *boxes]))
         mask_path = None if item.is_mask_empty else sample.mask_path
-        members[split].append(replace(sample, group_id=group, mask_path=mask_path))
+        members[one.split].append(replace(sample, group_id=one.group, mask_path=mask_path))
     fingerprint = hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest()
     return Splits(
         train=tuple(sample for sample in members["train"] if not sample.is_defective),
@@ -182,7 +230,8 @@ def _build_splits(scanned: Sequence[Scanned], groups: Sequence[str], assignment:
     )
 
 
-def _count(samples: Sequence[Sample]) -> SplitCounts:
+def count_samples(samples: Sequence[Sample]) -> SplitCounts:
+    """Count the samples of a split for the report."""
     kinds = Counter(sample.kind for sample in samples if sample.is_defective)
     return SplitCounts(
         good=sum(not sample.is_defective for sample in samples),

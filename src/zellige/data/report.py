@@ -1,6 +1,6 @@
 """What was read, what was left out and why, and what is suspicious about the set: JSON for a run's folder."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from zellige.data.formats import Skipped
@@ -35,6 +35,23 @@ class DuplicatesReport:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AddedReport:
+    """Good images that joined a set which was split already."""
+
+    root: str
+    extends: str
+    """Fingerprint of the set before."""
+    num_listed: int
+    train: int
+    val: int
+
+    @property
+    def left_out(self) -> int:
+        """Images that joined neither; `DataReport.skipped` says why."""
+        return self.num_listed - self.train - self.val
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DataReport:
     """The report of a data set.
 
@@ -61,6 +78,8 @@ class DataReport:
     warnings: list[str]
     duplicates: DuplicatesReport
     shortcut: ShortcutReport
+    additions: list[AddedReport] = field(default_factory=list)
+    """Images that were added after the set was split, in order; they are in the counts above too."""
 
     def to_json(self) -> dict[str, Any]:
         """The report as plain dicts, lists, strings and numbers."""

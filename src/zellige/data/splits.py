@@ -103,7 +103,7 @@ def _assign_declared(rows: Sequence[Row], groups: Sequence[str], fractions: Frac
         dealt = list(zip(groups, splits, rows, strict=True))
         with_defect = {group for group, split, row in dealt if split == "train" and row.sample.is_defective}
         sizes = Counter(group for group, split, _ in dealt if split == "train" and group not in with_defect)
-        deal = _deal(sizes, {"train": 1 - fractions.val, "val": fractions.val}, seed)
+        deal = deal_groups(sizes, {"train": 1 - fractions.val, "val": fractions.val}, seed)
         splits = [deal.get(g, "train") if s == "train" else s for g, s in zip(groups, splits, strict=True)]
     return Assignment(splits=splits, dropped=dropped)
 
@@ -116,17 +116,17 @@ def _assign_undeclared(rows: Sequence[Row], groups: Sequence[str], fractions: Fr
     with_defect = {group for row, group in zip(rows, groups, strict=True) if row.sample.is_defective}
     good = Counter(group for group in groups if group not in with_defect)
     defective = Counter(group for group in groups if group in with_defect)
-    deal = _deal(good, {"train": fractions.train, "val": fractions.val, "test": fractions.test}, seed)
+    deal = deal_groups(good, {"train": fractions.train, "val": fractions.val, "test": fractions.test}, seed)
     shares = {
         "test": 1 - fractions.val_defects - fractions.train_defects,
         "val": fractions.val_defects,
         "train": fractions.train_defects,
     }
-    deal |= _deal(defective, shares, seed)
+    deal |= deal_groups(defective, shares, seed)
     return [deal[group] for group in groups]
 
 
-def _deal(sizes: Mapping[str, int], shares: Mapping[str, float], seed: int) -> dict[str, str]:
+def deal_groups(sizes: Mapping[str, int], shares: Mapping[str, float], seed: int) -> dict[str, str]:
     """Deal shuffled groups: first one to each split with a share, then each to the split that lacks most samples."""
     names = [name for name, share in shares.items() if share > 0]
     total, held = sum(sizes.values()), dict.fromkeys(names, 0)

@@ -20,7 +20,6 @@ from zellige.core.roi import is_inspected, to_draw
 from zellige.core.types import AnomalyMap, Pixels, Prediction
 from zellige.evaluation.pixels import Mask, read_defect_mask
 from zellige.evaluation.plots import GRID, INK, MUTED, STYLE, WIDTH_PX, new_figure, save
-from zellige.evaluation.report import SampleResult
 
 FOUND_COLOR, DRAWN_COLOR = "#e8432e", "#14c8d4"
 _COLORMAP = "YlOrRd"
@@ -38,7 +37,9 @@ Outlines = tuple[NDArray[np.float64], ...]
 class Case:
     """One sample, small enough to keep: thumbnails and outlines in the thumbnail's px."""
 
-    result: SampleResult
+    title: str
+    facts: str
+    """Of the sample, in words."""
     image: Pixels
     """(h, w, 3) uint8 RGB; what is not inspected is hatched."""
     anomaly_map: AnomalyMap
@@ -62,8 +63,8 @@ class MapScale:
     threshold: float
 
 
-def load_case(prediction: Prediction, result: SampleResult, pixel_threshold: float) -> Case:
-    """Read image, map and mask of one sample and shrink them to a thumbnail.
+def load_case(prediction: Prediction, facts: str, pixel_threshold: float) -> Case:
+    """Read image, map and mask of one sample and shrink them to a thumbnail; `facts` stand below it.
 
     Raises:
         InputError: an image that cannot be read or has another size than its map.
@@ -88,7 +89,8 @@ def load_case(prediction: Prediction, result: SampleResult, pixel_threshold: flo
         note += "  ·  no mask"
     rgb = part if part.ndim == 3 else np.repeat(part[..., None], 3, axis=2)
     return Case(
-        result=result,
+        title=prediction.sample.id,
+        facts=facts,
         image=hatch(np.asarray(_resize(rgb, scale), np.uint8), is_inspected(shown_map)),
         anomaly_map=np.asarray(_resize(np.ascontiguousarray(drawn_map[rows, columns]), scale), np.float32),
         found=_outlines(shown_map > pixel_threshold, scale),
@@ -201,10 +203,8 @@ def _draw_case(figure: Figure, case: Case, scale: MapScale, left: int, top: int,
         axes.set(xlim=(0, case.image.shape[1]), ylim=(case.image.shape[0], 0), xticks=[], yticks=[])
         axes.spines[:].set_visible(False)
     below = top + (2 * height + 6 if is_wide else height)
-    result = case.result
-    _text(figure, left, below + 7, _shorten(result.id), size=9.5, weight="bold")
-    facts = f"{result.kind}  ·  score {result.score:.4g}  ·  {result.decision.value}  ·  {case.note}"
-    _text(figure, left, below + 25, facts, size=9, color=MUTED)
+    _text(figure, left, below + 7, _shorten(case.title), size=9.5, weight="bold")
+    _text(figure, left, below + 25, f"{case.facts}  ·  {case.note}", size=9, color=MUTED)
 
 
 def _overlay(case: Case, scale: MapScale) -> Pixels:

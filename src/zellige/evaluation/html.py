@@ -19,6 +19,7 @@ _PICTURES = {
     "false_rejects": "Good pieces that were rejected.",
     "undecided": "Pieces that a person has to decide.",
     "hits": "Defective pieces that were rejected.",
+    "suspicious_train": "Training images that look least like the others. Is each of them really good?",
 }
 _METRICS = (
     ("image_auroc", "Image AUROC", "chance that a defective piece scores above a good one"),

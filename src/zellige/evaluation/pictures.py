@@ -42,7 +42,7 @@ def write_pictures(
     if report.calibration.accept_score < report.calibration.reject_score:
         selections["undecided"] = undecided(rows)
     sheets = {
-        name: [load_case(predictions[i], rows[i], threshold) for i in chosen[:max_cases]]
+        name: [load_case(predictions[i], _facts(rows[i]), threshold) for i in chosen[:max_cases]]
         for name, chosen in selections.items()
     }
     scale = common_scale([case for cases in sheets.values() for case in cases], threshold)
@@ -51,6 +51,10 @@ def write_pictures(
         title, subtitle = _heading(name, len(selections[name]), cases, report)
         pictures.append(draw_sheet(title, subtitle, cases, scale, out_dir / f"{name}.png"))
     return tuple(pictures)
+
+
+def _facts(row: SampleResult) -> str:
+    return f"{row.kind}  ·  score {row.score:.4g}  ·  {row.decision.value}"
 
 
 def worst_escapes(rows: Sequence[SampleResult]) -> list[int]:

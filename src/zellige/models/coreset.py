@@ -24,7 +24,19 @@ _AHEAD = 128
 class StreamingCoreset:
     """Keeps at most `size` of all vectors that were added; memory is 2 x size + one chunk, however many come."""
 
-    def __init__(self, size: int, *, projected: int = 48, seed: int = 0, chunk: int = 8192) -> None:
+    def __init__(
+        self, size: int, *, projected: int = 48, seed: int = 0, chunk: int = 8192, base: Tensor | None = None
+    ) -> None:
+        """Say how much to keep.
+
+        Args:
+            size: most vectors to keep.
+            projected: width in which distances are taken.
+            seed: of the projection and the start.
+            chunk: vectors that are looked at together.
+            base: vectors (M, D) that are kept already and stay; `size` counts those that join them, and a vector joins
+                only where it is farther from all than those of the base are from each other.
+        """
         if size < 1 or projected < 1:
             raise ConfigError(f"coreset: expected size and projection >= 1, got {size} and {projected}")
         self.size = size
@@ -36,6 +48,11 @@ class StreamingCoreset:
         self._matrix: Tensor | None = None
         self._kept: Tensor | None = None
         self._kept_small: Tensor | None = None
+        self._base_small: Tensor | None = None
+        if base is not None:
+            self._base_small = self._project(base)
+            self._kept, self._kept_small = base[:0], self._base_small[:0]
+            self.radius = least_spacing(self._base_small)
 
     def add(self, features: Tensor) -> None:
         """Offer vectors (N, D) float32."""
@@ -43,7 +60,7 @@ class StreamingCoreset:
             self._add_chunk(chunk)
 
     def selected(self) -> Tensor:
-        """Return the kept vectors (M, D), M <= size."""
+        """Return the kept vectors (M, D), M <= size, without those of the base."""
         assert self._kept is not None, "nothing was added"
         self._thin_to(self.size)
         return self._kept
@@ -53,7 +70,7 @@ class StreamingCoreset:
         if self._kept is None or self._kept_small is None:
             first = int(torch.randint(len(chunk), (1,), generator=self._generator))
             self._kept, self._kept_small = chunk[first : first + 1].clone(), small[first : first + 1].clone()
-        gap = distance_to_nearest(small, self._kept_small)
+        gap = self._gap(small)
         far = gap > self.radius
         chunk, small, gap = chunk[far], small[far], gap[far]
         while len(chunk):
@@ -64,7 +81,7 @@ class StreamingCoreset:
             if len(self._kept) < 2 * self.size:
                 return
             self._thin_to(self.size)
-            gap = distance_to_nearest(small, self._kept_small)
+            gap = self._gap(small)
             far = gap > self.radius
             chunk, small, gap = chunk[far], small[far], gap[far]
 
@@ -74,11 +91,19 @@ class StreamingCoreset:
         if len(self._kept) <= size:
             return
         small = self._kept_small
-        gap = distance_to_nearest(small, small[:1])
-        order, gap = greedy_cover(small, gap, size - 1, 0.0)
-        order = torch.cat([order.new_zeros(1), order])
+        if self._base_small is None:
+            order, gap = greedy_cover(small, distance_to_nearest(small, small[:1]), size - 1, 0.0)
+            order = torch.cat([order.new_zeros(1), order])
+        else:
+            order, gap = greedy_cover(small, distance_to_nearest(small, self._base_small), size, 0.0)
         self.radius = max(self.radius, float(gap.max()))
         self._kept, self._kept_small = self._kept[order], small[order]
+
+    def _gap(self, small: Tensor) -> Tensor:
+        """Distance (N,) of each projected vector (N, K) to the nearest one that is kept."""
+        assert self._kept_small is not None
+        kept = self._kept_small if self._base_small is None else torch.cat([self._base_small, self._kept_small])
+        return distance_to_nearest(small, kept)
 
     def _project(self, features: Tensor) -> Tensor:
         if self._matrix is None:
@@ -142,3 +167,21 @@ def distance_to_nearest(points: Tensor, centers: Tensor, norms: Tensor | None = 
         products = torch.addmm(half, block, centers.T, alpha=-1.0, out=table[: len(block)])
         torch.amin(products, 1, out=gaps[start : start + _BLOCK])
     return (norms + 2 * gaps).clamp_(min=0.0).sqrt()
+
+
+def least_spacing(points: Tensor) -> float:
+    """Smallest distance between two of the points (M, K); 0 for a single one.
+
+    A greedy cover leaves nothing farther than this from its points: the next point would have been taken before.
+    """
+    if len(points) < 2:
+        return 0.0
+    half = points.square().sum(1) / 2
+    least = points.new_tensor(float("inf"))
+    for start in range(0, len(points), _BLOCK):
+        block = points[start : start + _BLOCK]
+        table = torch.addmm(half, block, points.T, alpha=-1.0) + half[start : start + _BLOCK, None]
+        rows = torch.arange(len(block), device=points.device)
+        table[rows, rows + start] = float("inf")
+        least = torch.minimum(least, table.amin())
+    return float((2 * least).clamp_(min=0.0).sqrt())

@@ -43,6 +43,15 @@ class OnePassDetector(Detector, Protocol):
         ...
 
 
+@runtime_checkable
+class Extendable(OnePassDetector, Protocol):
+    """A fitted detector that can learn from more good images without those that it was fitted on."""
+
+    def extend(self, features: Iterable[Features]) -> None:
+        """Learn from further batches of features, which are consumed once; no batch changes nothing."""
+        ...
+
+
 class Targets(NamedTuple):
     """What is known of B tiles; a named tuple because Fabric moves those between devices.
 

@@ -20,12 +20,13 @@ from torch import Tensor, nn
 
 from zellige.core.errors import ConfigError, InputError
 from zellige.models.detector import DetectorOutput, Features
-from zellige.models.moments import Moments, collect_moments
+from zellige.models.moments import KeptMoments, Moments, add_moments, collect_moments
 from zellige.models.patch_features import PatchFeatures
 from zellige.models.patch_scores import PatchScores
 
 MAX_MB = 128
-"""Most memory of the fitted Gaussians, which travel in every bundle; the fit takes about ten times as much."""
+"""Most memory of the fitted Gaussians, which travel in every bundle; the checkpoint takes three times as much, as it
+keeps their moments in double precision, and the fit about ten times as much."""
 
 _RIDGE = 0.01
 """Added to each variance, as a share of the mean pooled one: bounds what a direction without variance can say."""
@@ -85,10 +86,23 @@ class Padim(nn.Module):
             InputError: no batch came, or images of another size.
             ConfigError: the Gaussians would take more than `MAX_MB`.
         """
-        stages = [stage for stage in self.gaussians if isinstance(stage, PositionGaussians)]
+        stages = self._stages()
         moments = collect_moments(self._of_one_size(features, stages), [stage.by_position for stage in stages])
         for stage, found in zip(stages, moments, strict=True):
             stage.learn(found, self.prior_images)
+
+    def extend(self, features: Iterable[Features]) -> None:
+        """Take in more good images of the size of the fit: the same, but for rounding, as a fit on all of them.
+
+        Raises:
+            InputError: images of another size.
+            ConfigError: fitted by a version that did not keep its moments.
+        """
+        stages = self._stages()
+        moments = [stage.kept.resumed() for stage in stages]
+        if add_moments(moments, self._of_one_size(features, stages, place=False), [s.by_position for s in stages]):
+            for stage, found in zip(stages, moments, strict=True):
+                stage.learn(found, self.prior_images)
 
     def forward(self, images: Tensor) -> DetectorOutput:
         """Score uint8 images (B, C, H, W) of the size of the fit.
@@ -100,11 +114,16 @@ class Padim(nn.Module):
         output: DetectorOutput = self.pool(gaps, images.shape[-2:])
         return output
 
-    def _of_one_size(self, features: Iterable[Features], stages: Sequence["PositionGaussians"]) -> Iterator[Features]:
-        """Pass batches on; the first one decides the grids."""
+    def _stages(self) -> list["PositionGaussians"]:
+        return [stage for stage in self.gaussians if isinstance(stage, PositionGaussians)]
+
+    def _of_one_size(
+        self, features: Iterable[Features], stages: Sequence["PositionGaussians"], *, place: bool = True
+    ) -> Iterator[Features]:
+        """Pass batches on; with `place` the first one decides the grids."""
         for number, batches in enumerate(features):
             for stage, batch in zip(stages, batches, strict=True):
-                if number == 0:
+                if number == 0 and place:
                     stage.place(batch.shape[1], batch.shape[2])
                 stage.check_grid(batch)
             megabytes = sum(stage.megabytes() for stage in stages)
@@ -130,6 +149,7 @@ class PositionGaussians(nn.Module):
         self.register_buffer("projection", projection)
         self.register_buffer("mean", torch.zeros(0, 0, num_dims))
         self.register_buffer("whitening", torch.zeros(0, num_dims, num_dims))
+        self.kept = KeptMoments(num_dims)
 
     def place(self, height: int, width: int) -> None:
         """Take the grid's size in patches."""
@@ -158,6 +178,7 @@ class PositionGaussians(nn.Module):
         The pooled one is the mean over the positions, plus the covariance of their means divided by the number of
         images: what a single image says of a patch's spread, and nothing when there are many.
         """
+        self.kept.keep(moments)
         mean, own = moments.mean().cpu(), moments.covariance().cpu()
         off = mean - mean.mean(0)
         pooled = own.mean(0) + off.T @ off / len(off) / moments.count

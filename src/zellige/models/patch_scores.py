@@ -54,10 +54,6 @@ class PatchScores(nn.Module):
             size: of the maps.
             factors: (B, K) per stage: the distances of its `worst` patches count so many times in the score.
         """
-        worst = [self.worst(gap).values for gap in gaps]
-        if factors is not None:
-            worst = [values * factor for values, factor in zip(worst, factors, strict=True)]
-        score = torch.stack([values.mean(1) for values in worst]).mean(0)
         finest = gaps[0].shape[-2:]
         placed = [
             gap if gap.shape[-2:] == finest else F.interpolate(gap, size=finest, mode="bilinear", align_corners=False)
@@ -65,8 +61,16 @@ class PatchScores(nn.Module):
         ]
         smooth = smoothed(torch.stack(placed).mean(0) * _border_weights(gaps[0], _MAP_BORDER), self.blur)
         return DetectorOutput(
-            anomaly_map=F.interpolate(smooth, size=list(size), mode="bilinear", align_corners=False), score=score
+            anomaly_map=F.interpolate(smooth, size=list(size), mode="bilinear", align_corners=False),
+            score=self.score(gaps, factors),
         )
+
+    def score(self, gaps: Sequence[Tensor], factors: Sequence[Tensor] | None = None) -> Tensor:
+        """Join distances (B, 1, h, w) per stage into scores (B,) alone; `factors` as above."""
+        worst = [self.worst(gap).values for gap in gaps]
+        if factors is not None:
+            worst = [values * factor for values, factor in zip(worst, factors, strict=True)]
+        return torch.stack([values.mean(1) for values in worst]).mean(0)
 
     def worst(self, gap: Tensor) -> torch.return_types.topk:
         """Find the K patches of a stage's (B, 1, h, w) that make the score: weighted `values` and `indices` (B, K)."""

@@ -31,6 +31,8 @@ from zellige.models.patch_features import PatchFeatures, first_batches
 from zellige.models.patch_scores import PatchScores
 
 _MOST_NEIGHBORS = 64
+GROWTH = 0.25
+"""Most vectors that one extension adds to a bank, as a share of its nominal size."""
 
 
 class PatchCore(nn.Module):
@@ -109,6 +111,21 @@ class PatchCore(nn.Module):
                 coreset.add(bank.describe(batch))
         for bank, coreset in zip(banks, coresets, strict=True):
             bank.vectors = coreset.selected()
+
+    def extend(self, features: Iterable[Features]) -> None:
+        """Let more good patches join the banks, at most `GROWTH` x bank_size per stage.
+
+        No vector leaves, so no image becomes more anomalous. Patches that lie as close to a bank as its own vectors lie
+        to each other add nothing; center and spread stay.
+        """
+        banks = [bank for bank in self.banks if isinstance(bank, Bank)]
+        most = max(1, round(GROWTH * self.bank_size))
+        coresets = [StreamingCoreset(most, seed=self.seed, base=bank.vectors) for bank in banks]
+        for batches in features:
+            for bank, coreset, batch in zip(banks, coresets, batches, strict=True):
+                coreset.add(bank.describe(batch))
+        for bank, coreset in zip(banks, coresets, strict=True):
+            bank.vectors = torch.cat([bank.vectors, coreset.selected()])
 
     def forward(self, images: Tensor) -> DetectorOutput:
         """Score uint8 images (B, C, H, W)."""

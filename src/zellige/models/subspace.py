@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from zellige.core.errors import ConfigError
 from zellige.models.detector import DetectorOutput, Features
-from zellige.models.moments import Moments, collect_moments
+from zellige.models.moments import KeptMoments, Moments, add_moments, collect_moments
 from zellige.models.patch_features import PatchFeatures
 from zellige.models.patch_scores import PatchScores
 
@@ -77,6 +77,18 @@ class Subspace(nn.Module):
             assert isinstance(residual, Residual)
             residual.learn(moments, self.variance)
 
+    def extend(self, features: Iterable[Features]) -> None:
+        """Take in more good images: the same, but for rounding, as a fit on all of them.
+
+        Raises:
+            ConfigError: fitted by a version that did not keep its moments.
+        """
+        stages = [residual for residual in self.residuals if isinstance(residual, Residual)]
+        moments = [stage.kept.resumed() for stage in stages]
+        if add_moments(moments, features, [_one_group] * len(stages)):
+            for stage, found in zip(stages, moments, strict=True):
+                stage.learn(found, self.variance)
+
     def forward(self, images: Tensor) -> DetectorOutput:
         """Score uint8 images (B, C, H, W)."""
         gaps = [residual(features) for residual, features in zip(self.residuals, self.embed(images), strict=True)]
@@ -94,6 +106,7 @@ class Residual(nn.Module):
         super().__init__()
         self.register_buffer("center", torch.zeros(width))
         self.register_buffer("directions", torch.zeros(width, 0))
+        self.kept = KeptMoments(width)
 
     def learn(self, moments: Moments, variance: float) -> None:
         """Keep as few components as explain the share `variance`, at least one less than there are features.
@@ -101,6 +114,7 @@ class Residual(nn.Module):
         The directions of all others are stored, divided by the root mean square residual of the good patches. To
         project on them is exact where the difference of two squared norms would cancel.
         """
+        self.kept.keep(moments)
         spreads, components = torch.linalg.eigh(moments.covariance()[0].cpu())
         spreads = spreads.clamp(min=0.0)
         unexplained, total = spreads.cumsum(0), spreads.sum()
