@@ -15,31 +15,31 @@ from zellige.evaluation.calibrate import calibrate
 from zellige.evaluation.report import evaluate
 from zellige.program import run
 from zellige.release import backbone_in_words, check_ready, log_release, write_release
-from zellige.run_folder import check_run_name, git_commit, new_run_name, run_folder
+from zellige.run_folder import git_commit
 from zellige.run_report import build_report, summary, write_report
-from zellige.tracking import check_run_name_free
+from zellige.shared_run import settle_name, shared_run_folder
 from zellige.training.checkpoint import save_checkpoint
+from zellige.training.compiled import compiled_embed
 from zellige.training.few_shot import shots_in_words
 from zellige.training.predict import milliseconds_per_image, predict
+from zellige.training.processes import on_first
 
 log = logging.getLogger("train")
 
 
 def main(composed: DictConfig) -> None:
     config = cast(TrainConfig, OmegaConf.to_object(composed))
-    name = new_run_name(config.data.name, config.model.name) if config.run_name is None else config.run_name
     runs_dir, tracking, batch_size = Path(config.runs_dir), config.tracking, config.engine.batch_size
     fabric, target = make_fabric(config.engine, seed=config.seed), to_target(config.calibration)
     geometry = to_geometry(config.geometry)
     check_stages(config.model)
-    check_run_name(runs_dir, name)
-    if tracking.enabled:
-        check_run_name_free(Path(tracking.store), tracking.experiment, name)
+    name = settle_name(config, fabric=fabric)
     untracked = None
 
-    with run_folder(runs_dir, name) as run_dir:
-        OmegaConf.save(composed, run_dir / "config.yaml", resolve=True)
-        splits, data_report = load_data(config.data)
+    with shared_run_folder(runs_dir, name, fabric=fabric) as run_dir:
+        if fabric.is_global_zero:
+            OmegaConf.save(composed, run_dir / "config.yaml", resolve=True)
+        splits, data_report = on_first(fabric, lambda: load_data(config.data))
         optics = check_ready(config, splits, data_report)
         augment = Augment(config.data.augment, seed=config.seed)
         train = TileDataset(
@@ -48,12 +48,15 @@ def main(composed: DictConfig) -> None:
         val, test = (TileDataset(part, geometry=geometry, color=splits.color) for part in (splits.val, splits.test))
 
         chosen = settle_stages(composed, config, train, fabric=fabric, run_dir=run_dir)
-        detector = build(config.model)
-        fitted = build(config.trainer)(detector, train, val, fabric=fabric, run_dir=run_dir)
+        detector, scores = build(config.model), run_dir / "predictions"
+        with compiled_embed(detector, is_wanted=config.engine.compile, fabric=fabric):
+            fitted = build(config.trainer)(detector, train, val, fabric=fabric, run_dir=run_dir)
+            on_val = predict(detector, val, "val", fabric=fabric, out_dir=scores, batch_size=batch_size)
+            on_test = predict(detector, test, "test", fabric=fabric, out_dir=scores, batch_size=batch_size)
+        if not fabric.is_global_zero:
+            return  # what is left is one process's work
         save_checkpoint(detector, run_dir / "detector.safetensors")
-        on_val = predict(detector, val, "val", fabric=fabric, out_dir=run_dir / "predictions", batch_size=batch_size)
         calibration = calibrate(on_val, target, **config.calibration.rules())
-        on_test = predict(detector, test, "test", fabric=fabric, out_dir=run_dir / "predictions", batch_size=batch_size)
         evaluation = evaluate(on_test, calibration)
 
         speed = milliseconds_per_image(detector, test, fabric=fabric)
@@ -66,6 +69,8 @@ def main(composed: DictConfig) -> None:
             **shots_in_words(config.trainer, len(train)),
             **chosen,
         }
+        if fabric.world_size > 1:
+            identity["processes"] = str(fabric.world_size)
         draft = build_report(identity, evaluation, data_report, costs)
         report = write_release(detector, calibration, draft, on_test, optics, config, run_dir / f"{name}.zellige")
         write_report(run_dir, report, evaluation, on_test)

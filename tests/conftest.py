@@ -5,9 +5,10 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 import cv2
 import numpy as np
@@ -21,8 +22,11 @@ PROGRAM_TESTS = (
     "tests/pipeline/test_bad_input.py",
     "tests/pipeline/test_compare.py",
     "tests/pipeline/test_extend.py",
+    "tests/pipeline/test_notebooks.py",
     "tests/pipeline/test_station_install.py",
+    "tests/pipeline/test_sweep.py",
     "tests/pipeline/test_train.py",
+    "tests/pipeline/test_train_distributed.py",
     "tests/pipeline/test_train_gradient.py",
 )
 """They share one program server and one trained run: all of them belong on one worker."""
@@ -104,11 +108,14 @@ class Started:
     ask: Callable[[object], object]
     process: int
     files: tuple[Path, Path]
+    code: int | None = None
 
     def poll(self) -> int | None:
-        code = self.ask({"poll": self.process})
-        assert code is None or isinstance(code, int)
-        return code
+        if self.code is None:
+            code = self.ask({"poll": self.process})
+            assert code is None or isinstance(code, int)
+            self.code = code
+        return self.code
 
     def wait(self, seconds: float = 240) -> Ended:
         end = time.monotonic() + seconds
@@ -134,8 +141,15 @@ class Programs:
         assert self._server.stdout is not None
         assert json.loads(self._server.stdout.readline()) == "ready"
 
-    def start(self, script: str, *arguments: object, folder: Path = PROJECT, modules: Sequence[Path] = ()) -> Started:
-        """Start a script in `folder`, with Python modules of `modules` before all others."""
+    def start(
+        self,
+        script: str,
+        *arguments: object,
+        folder: Path = PROJECT,
+        modules: Sequence[Path] = (),
+        environment: Mapping[str, object] = MappingProxyType({}),
+    ) -> Started:
+        """Start a script in `folder`, with modules of `modules` before all others and more in its environment."""
         self._count += 1
         files = (self._folder / f"{self._count}.out", self._folder / f"{self._count}.err")
         request = {
@@ -143,6 +157,7 @@ class Programs:
             "arguments": [str(argument) for argument in arguments],
             "folder": str(folder),
             "modules": [str(path) for path in modules],
+            "environment": {key: str(value) for key, value in environment.items()},
             "out": str(files[0]),
             "err": str(files[1]),
         }

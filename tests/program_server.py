@@ -31,7 +31,9 @@ def preload() -> None:
         importlib.import_module(name)
 
 
-def start(script: str, arguments: list[str], folder: str, modules: list[str], out: str, err: str) -> int:
+def start(
+    script: str, arguments: list[str], folder: str, modules: list[str], environment: dict[str, str], out: str, err: str
+) -> int:
     process = os.fork()
     if process:
         return process
@@ -40,6 +42,7 @@ def start(script: str, arguments: list[str], folder: str, modules: list[str], ou
         signal.signal(signal.SIGINT, signal.default_int_handler)
         for number, path in ((0, os.devnull), (1, out), (2, err)):
             os.dup2(os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o644), number)
+        os.environ.update(environment)
         os.chdir(folder)
         sys.argv = [script, *arguments]
         sys.path[:0] = [*modules, os.path.dirname(script)]  # noqa: PTH120

@@ -13,6 +13,7 @@ from zellige.models.backbones import SOURCES
 from zellige.run_folder import write_json
 from zellige.training.choose_stages import choose_stages
 from zellige.training.few_shot import draw_shots
+from zellige.training.processes import on_first
 
 AUTO = "auto"
 
@@ -58,10 +59,10 @@ def settle_stages(
     model, trainer = config.model, config.trainer
     # Images that the fit does not see must not choose for it.
     train = draw_shots(train, getattr(trainer, "num_shots", None), seed=trainer.seed)
-    choice = choose_stages(
-        train, backbone=model.backbone, grid_stride=model.grid_stride, fabric=fabric, seed=config.seed
-    )
+    look = {"backbone": model.backbone, "grid_stride": model.grid_stride}
+    choice = on_first(fabric, lambda: choose_stages(train, **look, fabric=fabric, seed=config.seed))
     model.stages = composed.model.stages = list(choice.stages)
-    OmegaConf.save(composed, run_dir / "config.yaml", resolve=True)
-    write_json(run_dir / "stages.json", choice.to_json())
+    if fabric.is_global_zero:
+        OmegaConf.save(composed, run_dir / "config.yaml", resolve=True)
+        write_json(run_dir / "stages.json", choice.to_json())
     return {"backbone stages": f"{model.stages}, chosen from good images alone (stages.json)"}

@@ -1,11 +1,9 @@
 """Compare candidates on one data set: train them, measure them, make one table, and say which to take."""
 
-import fcntl
 import logging
 import os
 import platform
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -27,7 +25,7 @@ from zellige.evaluation.comparison_plot import plot_quality_speed
 from zellige.evaluation.paired import difference_noise, read_scores
 from zellige.evaluation.recommendation import RULE, Measured, Noise, Recommendation, recommend
 from zellige.release import check_ready
-from zellige.run_folder import git_commit, write_json
+from zellige.run_folder import claimed_folder, git_commit, write_json
 from zellige.tracking_comparison import LoggedComparison, check_comparison_name_free, log_comparison
 
 log = logging.getLogger(__name__)
@@ -82,7 +80,8 @@ def compare(config: CompareConfig, given: Sequence[str]) -> Comparison:
     finished = check_finished(plan, splits.fingerprint)
     if tracking.enabled:
         check_comparison_name_free(Path(tracking.store), tracking.experiment, plan.name)
-    with _claimed(folder):
+    with claimed_folder(folder):
+        (folder / "logs").mkdir(exist_ok=True)
         OmegaConf.save(OmegaConf.structured(config), folder / SETTINGS, resolve=True)
         outcomes = run_children(plan, finished, folder / "logs")
         outcomes = [_on_these_images(outcome, splits.fingerprint) for outcome in outcomes]
@@ -115,24 +114,6 @@ def _check_candidates(plan: Plan, splits: Splits, data: DataReport) -> None:
             if isinstance(error.__cause__, USER_ERRORS):
                 raise ConfigError(f"candidate {name}: {error.__cause__}") from None
             raise
-
-
-@contextmanager
-def _claimed(folder: Path) -> Iterator[None]:
-    """Make the comparison's folder and keep other processes out of it."""
-    try:
-        (folder / "logs").mkdir(parents=True, exist_ok=True)
-        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    except OSError as error:
-        raise ConfigError(f"runs_dir: {folder.parent} cannot be written ({error.strerror})") from None
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ConfigError(f"name: another process is making {folder}; choose another name") from None
-        yield
-    finally:
-        os.close(handle)
 
 
 def _on_these_images(outcome: Outcome, fingerprint: str) -> Outcome:

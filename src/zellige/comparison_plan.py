@@ -27,7 +27,7 @@ _SET_HERE = {
 }
 _MAY_DIFFER_IN_DATA = ("name", "augment", "color")
 _MOST_JOBS = 64
-_LIST_ARGUMENT = re.compile(r"\+{0,2}(?P<key>models|candidates\.[\w.-]+)=\[(?P<items>.*)\]", re.DOTALL)
+_LIST_ARGUMENT = re.compile(r"\+{0,2}(?P<key>models|space|candidates\.[\w.-]+)=\[(?P<items>.*)\]", re.DOTALL)
 _NEXT_SETTING = re.compile(r"[\s+]+(?=\+*[A-Za-z_][\w./@]*=)")
 
 
@@ -73,13 +73,12 @@ def make_plan(config: CompareConfig, given: Sequence[str]) -> Plan:
     budget = Budget(**vars(config.budget))
     name = f"{plain_name(config.data.name) or 'data'}-comparison" if config.name is None else config.name
     check_folder_name("name", name)
-    if not 1 <= config.jobs <= _MOST_JOBS:
-        raise ConfigError(f"jobs: expected 1 to {_MOST_JOBS}, got {config.jobs}")
+    check_jobs(config.jobs)
     _check_seeds(config.seeds)
     for key, advice in _SET_HERE.items():
-        if any(_key_of(text, key) == key for text in given):
+        if any(key_of(text, key) == key for text in given):
             raise ConfigError(f"{key}: {advice}")
-    shared = tuple(text for text in given if _key_of(text, "comparison").split(".")[0] not in OWN_KEYS)
+    shared = tuple(text for text in given if key_of(text, "comparison").split(".")[0] not in OWN_KEYS)
     candidates = find_candidates(config)
     children = [_child(name, c, own, shared, seed) for c, own in candidates.items() for seed in config.seeds]
     for child in children:
@@ -112,7 +111,7 @@ def find_candidates(config: CompareConfig) -> dict[str, tuple[str, ...]]:
 
 
 def quote_list(argument: str) -> str:
-    """Quote the entries of `models=[...]` and `candidates.NAME=[...]`, which Hydra takes only without `=` or in quotes.
+    """Quote the entries of `models`, `space` and `candidates.NAME=[...]`, which Hydra takes without `=` or in quotes.
 
     Example:
         >>> quote_list("models=[patchcore,patchcore+model.stages=[2,3]]")
@@ -126,7 +125,7 @@ def quote_list(argument: str) -> str:
     entries = [
         entry if entry[:1] in "'\"" else "'" + entry.replace("'", "\\'") + "'" for entry in _split(found["items"])
     ]
-    plus = "" if found["key"] == "models" else "++"
+    plus = "++" if found["key"].startswith("candidates") else ""
     return f"{plus}{found['key']}=[{','.join(entries)}]"
 
 
@@ -176,6 +175,16 @@ def _short_name(settings: Sequence[str]) -> str:
     return "-".join(plain_name(word) for word in words)
 
 
+def check_jobs(jobs: int) -> None:
+    """Refuse a number of runs at a time that is out of range.
+
+    Raises:
+        ConfigError: not 1 to 64.
+    """
+    if not 1 <= jobs <= _MOST_JOBS:
+        raise ConfigError(f"jobs: expected 1 to {_MOST_JOBS}, got {jobs}")
+
+
 def _check_seeds(seeds: Sequence[int]) -> None:
     if not seeds:
         raise ConfigError("seeds: expected at least one, got an empty list")
@@ -186,19 +195,19 @@ def _check_seeds(seeds: Sequence[int]) -> None:
 
 def _child(name: str, candidate: str, own: Sequence[str], shared: Sequence[str], seed: int) -> Child:
     where = f"candidate {candidate}"
-    keys = [_key_of(text, where) for text in own]
+    keys = [key_of(text, where) for text in own]
     for key in keys:
         if key in _SET_HERE:
             raise ConfigError(f"{where}: {key}: {_SET_HERE[key]}")
     # What a candidate sets replaces what all were given; Hydra refuses a group that is chosen twice.
-    merged = [text for text in shared if _key_of(text, where) not in keys] + list(own)
+    merged = [text for text in shared if key_of(text, where) not in keys] + list(own)
     run_name = f"{name}-{candidate}-s{seed}"
     check_folder_name(f"{where}: run name", run_name)
     arguments = [*merged, f"seed={seed}", f"run_name={run_name}", "tracking.registered_model=null"]
-    composed = _compose(arguments, where)
+    composed = compose_run(arguments, where)
     if "seed" in composed.model and "model.seed" not in keys:
         arguments.append(f"model.seed={seed}")
-        composed = _compose(arguments, where)
+        composed = compose_run(arguments, where)
     try:
         config = cast(TrainConfig, OmegaConf.to_object(composed))
         settings = cast(dict[str, Any], OmegaConf.to_container(composed, resolve=True))
@@ -214,14 +223,24 @@ def _child(name: str, candidate: str, own: Sequence[str], shared: Sequence[str],
     )
 
 
-def _compose(arguments: Sequence[str], where: str) -> DictConfig:
+def compose_run(arguments: Sequence[str], where: str) -> DictConfig:
+    """Compose the settings of a training run.
+
+    Raises:
+        ConfigError: they are wrong; `where` is who is to blame.
+    """
     try:
         return compose("train", list(arguments))
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError(f"{where}: {one_line(error)}") from None
 
 
-def _key_of(override: str, where: str) -> str:
+def key_of(override: str, where: str) -> str:
+    """Name the setting or group of an override.
+
+    Raises:
+        ConfigError: it is not one.
+    """
     try:
         return str(OverridesParser.create().parse_override(override).key_or_group)
     except HydraException as error:

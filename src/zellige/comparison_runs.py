@@ -214,7 +214,7 @@ def _check_same(folder: Path, child: Child, fingerprint: str) -> None:
         raise ConfigError(
             f"name: {folder} exists and is not a finished run; choose another name or move it away"
         ) from None
-    differing = _differences(stored, child.settings)
+    differing = differences(stored, child.settings)
     if made_from != fingerprint:
         differing.append("other images, labels or splits")
     if differing:
@@ -224,10 +224,10 @@ def _check_same(folder: Path, child: Child, fingerprint: str) -> None:
         )
 
 
-def _differences(stored: Any, wanted: Any, where: str = "") -> list[str]:
+def differences(stored: Any, wanted: Any, where: str = "") -> list[str]:
     """Say each setting that differs, with its value there and the one wanted."""
     if isinstance(stored, dict) and isinstance(wanted, Mapping):
         keys = sorted({*stored, *wanted}, key=str)
-        parts = [_differences(stored.get(key), wanted.get(key), f"{where}.{key}".lstrip(".")) for key in keys]
+        parts = [differences(stored.get(key), wanted.get(key), f"{where}.{key}".lstrip(".")) for key in keys]
         return [line for part in parts for line in part]
     return [] if stored == wanted else [f"{where}: {stored} there, {wanted} now"]

@@ -23,6 +23,7 @@ from zellige.data.report import DataReport
 from zellige.data.splits import Fractions
 from zellige.data.synthetic import SyntheticWeb, make_synthetic_set
 from zellige.evaluation.calibrate import Target
+from zellige.training.processes import group_settings, is_lost_process, join_group
 
 PROJECT = Path(__file__).resolve().parents[2]
 TARGET_PREFIXES = ("zellige.models.", "zellige.training.")
@@ -206,6 +207,7 @@ class EngineConfig:
     batch_size: int = 8
     keep_maps: bool = False
     precision: str = "32-true"
+    compile: bool = False
 
 
 @dataclass
@@ -283,6 +285,17 @@ class CompareConfig(TrainConfig):
 
 
 @dataclass
+class SweepConfig(TrainConfig):
+    """Many trials on one data set: every setting of a run, and what is searched; see zellige.sweep_space."""
+
+    name: str | None = None
+    space: list[str] = field(default_factory=list)
+    trials: int = 30
+    sampler: str = "tpe"
+    jobs: int = 1
+
+
+@dataclass
 class RunConfig:
     """A program that works on a finished run folder."""
 
@@ -309,6 +322,7 @@ def register_schemas() -> None:
     store = ConfigStore.instance()
     store.store(name="train_schema", node=TrainConfig)
     store.store(name="compare_schema", node=CompareConfig)
+    store.store(name="sweep_schema", node=SweepConfig)
     store.store(name="run_schema", node=RunConfig)
     store.store(name="extend_schema", node=ExtendConfig)
     store.store(name="prepare_schema", node=PrepareConfig)
@@ -349,6 +363,8 @@ def build(node: Any, **more: Any) -> Any:
 def make_fabric(config: EngineConfig, *, seed: int = 0) -> Fabric:
     """Set the seed of every random generator and the number of threads, and make the engine.
 
+    It spans the processes that torchrun started, and meets them.
+
     Raises:
         ConfigError: an unknown or absent accelerator, or a number out of range.
     """
@@ -366,8 +382,11 @@ def make_fabric(config: EngineConfig, *, seed: int = 0) -> Fabric:
             raise ConfigError(f"engine.num_threads: expected at least 1, got {config.num_threads}")
         torch.set_num_threads(config.num_threads)
     try:
-        return Fabric(accelerator=config.accelerator, devices=1, precision=cast(Precision, config.precision))
+        precision = cast(Precision, config.precision)
+        return join_group(Fabric(accelerator=config.accelerator, precision=precision, **group_settings()))
     except (ValueError, RuntimeError) as error:
+        if is_lost_process(error):
+            raise
         raise ConfigError(f"engine.accelerator: {config.accelerator!r} cannot be used: {error}") from None
 
 

@@ -23,7 +23,8 @@ from zellige.finished_run import CHECKPOINT, FinishedRun
 from zellige.run_folder import check_run_name, git_commit, new_run_name
 from zellige.tracking import locked, open_client, runs_named, store_errors
 from zellige.training.checkpoint import save_checkpoint
-from zellige.training.one_pass import FitReport, check_extendable, extend
+from zellige.training.feature_passes import FitReport
+from zellige.training.one_pass import check_extendable, extend
 from zellige.training.predict import predict
 
 TRAINER_SETTINGS = ("batch_size", "seed", "rank_suspicious")

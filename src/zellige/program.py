@@ -17,9 +17,11 @@ from omegaconf.errors import InterpolationToMissingValueError, MissingMandatoryV
 
 from zellige.config import PROJECT, register_schemas
 from zellige.core.errors import USER_ERRORS
+from zellige.training.processes import is_lost_process
 
 EXIT_ERROR = 2
 EXIT_INTERRUPTED = 130
+LOST_PROCESS = "another process of this run has ended, and its own message says why; this one cannot go on without it"
 
 _PATH_ARGUMENT = re.compile(r"(?P<key>[\w.]+)=(?P<path>[^'\"\[{$]*/.*)", re.DOTALL)
 _PLAIN_PATH = re.compile(r"[A-Za-z0-9_./:+%@?|*-]*")
@@ -70,6 +72,10 @@ def run(
         _fail(str(error), EXIT_ERROR)
     except (HydraException, OmegaConfBaseException) as error:
         _fail(one_line(error), EXIT_ERROR)
+    except RuntimeError as error:
+        if not is_lost_process(error):
+            raise
+        _fail(LOST_PROCESS, EXIT_ERROR)
     except OSError as error:
         if error.errno not in _CANNOT_WRITE:
             raise

@@ -86,6 +86,28 @@ def run_folder(runs_dir: Path, name: str) -> Iterator[Path]:
         os.close(handle)
 
 
+@contextmanager
+def claimed_folder(folder: Path) -> Iterator[None]:
+    """Make a folder that stays, such as a comparison's, and keep other processes out of it.
+
+    Raises:
+        ConfigError: another process is at it, or it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError as error:
+        raise ConfigError(f"runs_dir: {folder.parent} cannot be written ({error.strerror})") from None
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ConfigError(f"name: another process is making {folder}; choose another name") from None
+        yield
+    finally:
+        os.close(handle)
+
+
 def _claim(folder: Path) -> int:
     """Make an empty folder that belongs to this process until the returned handle is closed.
 

@@ -199,7 +199,8 @@ def _check_name(name: str) -> None:
         raise ConfigError(f"run_name must be letters, digits and _ . - and begin with no dot or dash, got {name!r}")
 
 
-def _shortened(value: str) -> str:
+def shortened(value: str) -> str:
+    """Cut a value that is too long for MLflow and say so."""
     note = f"… ({len(value)} characters, whole in config.yaml)"
     return value if len(value) <= MAX_PARAM_CHARACTERS else value[:MAX_PARAM_CHARACTERS] + note
 
@@ -228,7 +229,7 @@ def _log_values(
 ) -> None:
     now = int(time.time() * 1000)
     finite = {key: value for key, value in metrics.items() if value is not None and math.isfinite(value)}
-    params = [Param(key, _shortened(value)) for key, value in flatten(config).items()]
+    params = [Param(key, shortened(value)) for key, value in flatten(config).items()]
     client.log_batch(
         run.info.run_id, [Metric(key_of(key), float(value), now, 0) for key, value in finite.items()], params
     )

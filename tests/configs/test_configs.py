@@ -61,7 +61,7 @@ def composed(name: str, *overrides: str) -> Any:
 
 
 def test_the_options_are_found() -> None:
-    assert PROGRAMS == ["compare", "export_run", "extend_run", "prepare_data", "train"]
+    assert PROGRAMS == ["compare", "export_run", "extend_run", "prepare_data", "sweep", "train"]
     assert {"data/folder", "experiment/demo", "geometry/tiles", "model/patchcore", "model/subspace"} <= set(OPTIONS)
 
 
@@ -97,7 +97,8 @@ def test_a_schema_has_the_defaults_of_what_it_builds(schema: type, built: type) 
 @pytest.mark.parametrize("option", OPTIONS)
 def test_every_option_composes_and_becomes_objects(option: str) -> None:
     group, name = option.split("/")
-    config = composed("train", f"{group}={name}", "data.root=x")
+    program = "sweep" if group == "search" else "train"
+    config = composed(program, f"{group}={name}", "data.root=x")
     to_geometry(config.geometry)
     to_target(config.calibration)
     to_pixel_size(config.data.pixel_size_mm)
@@ -118,6 +119,7 @@ def test_every_option_composes_and_becomes_objects(option: str) -> None:
     [
         ("train", ["data.root=x"]),
         ("compare", ["data.root=x"]),
+        ("sweep", ["data.root=x"]),
         ("prepare_data", ["data.root=x"]),
         ("export_run", ["run=x"]),
         ("extend_run", ["run=x", "added=y"]),
@@ -127,13 +129,13 @@ def test_every_program_composes(name: str, overrides: list[str]) -> None:
     composed(name, *overrides)
 
 
-def test_a_comparison_has_the_settings_of_a_run() -> None:
-    """What can be set for one run can be set for all runs of a comparison."""
+def test_many_runs_have_the_settings_of_one() -> None:
+    """What can be set for one run can be set for all runs of a comparison and for all trials of a sweep."""
     groups = []
-    for name in ("train", "compare"):
-        listed = OmegaConf.to_container(OmegaConf.load(CONFIGS / f"{name}.yaml").defaults)
-        groups.append([next(iter(entry)) for entry in listed if isinstance(entry, dict)])
-    assert sorted(groups[0]) == sorted(groups[1])
+    for name in ("train", "compare", "sweep"):
+        listed: Any = OmegaConf.to_container(OmegaConf.load(CONFIGS / f"{name}.yaml").defaults, resolve=False)
+        groups.append({next(iter(entry)) for entry in listed if isinstance(entry, dict)} - {"optional search"})
+    assert groups[0] == groups[1] == groups[2]
 
 
 @pytest.mark.parametrize(
@@ -284,7 +286,7 @@ def test_a_setting_is_refused_before_the_tracking_store_is_made(
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("script", ["train.py", "prepare_data.py", "compare.py"])
+@pytest.mark.parametrize("script", ["train.py", "prepare_data.py", "compare.py", "sweep.py"])
 def test_help(programs: Programs, script: str) -> None:
     ended = programs.run(script, "--help")
     assert (ended.code, ended.err) == (0, "")

@@ -1,5 +1,6 @@
 """A progress bar on long work: shown on a terminal, silent elsewhere."""
 
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -11,7 +12,8 @@ _SHOWN_AFTER_S = 1.0
 @contextmanager
 def progress(title: str, total: int) -> Iterator[Callable[[], None]]:
     """Show a bar on standard error once the work has taken a second, and give a function that advances it by one."""
-    if not sys.stderr.isatty():
+    is_first = os.environ.get("RANK", "0") == "0"  # of the processes that torchrun started
+    if not (sys.stderr.isatty() and is_first):
         yield lambda: None
         return
     # Only here: a station without a terminal does not load it.

@@ -13,6 +13,7 @@ import timm
 import torch
 import torchvision
 from timm.layers.patch_embed import PatchEmbed
+from timm.models.efficientnet import EfficientNetFeatures
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 from torch.fx import GraphModule
@@ -136,6 +137,8 @@ def _cut_timm(full: Any, model: str, stages: Sequence[int]) -> tuple[nn.Module, 
     except _MISFITS as error:
         line = " ".join(str(error).split())[:200]
         raise ConfigError(f"backbone: timm's {model} cannot be cut into its stages ({line})") from None
+    if isinstance(net, EfficientNetFeatures):  # timm runs, and keeps, the blocks behind the last stage too
+        net.blocks = net.blocks[: max(net._stage_out_idx)]
     return net, tuple(net.feature_info.channels()), strides
 
 

@@ -77,7 +77,7 @@ class StageChoice:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class _Planted:
+class Planted:
     """Tiles with one anomaly each, their masks, kinds and the numbers of the images that they come from."""
 
     tiles: Pixels
@@ -152,10 +152,10 @@ def _measure(
     num_images = len(fit_images) + len(held_out)
     with torch.inference_mode(), progress("choose stages", num_images + len(KINDS) * _PER_KIND) as advance:
         most = max(1, _MOST_TILES // num_images)
-        meter.build(_embed(meter, tiles) for tiles in _tiles(train, fit_images, most, rng, advance))
-        drawn = list(_tiles(train, held_out, most, rng, advance))
+        meter.build(_embed(meter, tiles) for tiles in draw_tiles(train, fit_images, most, rng, advance))
+        drawn = list(draw_tiles(train, held_out, most, rng, advance))
         good = np.concatenate(drawn)
-        planted = _plant(good, np.repeat(np.arange(len(drawn)), [len(tiles) for tiles in drawn]), rng, make)
+        planted = plant(good, np.repeat(np.arange(len(drawn)), [len(tiles) for tiles in drawn]), rng, make)
         seen_good, seen_bad = _gaps(meter, good), _gaps(meter, planted.tiles, advance)
         return _judge(meter, seen_good, seen_bad, planted, rng), len(good)
 
@@ -179,8 +179,12 @@ def split_held_out(images: Sequence[int], groups: Sequence[str]) -> tuple[list[i
     return [i for i, group in pairs if group not in held_groups], [i for i, group in pairs if group in held_groups]
 
 
-def _tiles(
-    train: TileDataset, images: Sequence[int], most: int, rng: np.random.Generator, advance: Callable[[], None]
+def draw_tiles(
+    train: TileDataset,
+    images: Sequence[int],
+    most: int,
+    rng: np.random.Generator,
+    advance: Callable[[], None] = lambda: None,
 ) -> Iterator[Pixels]:
     """Yield the tiles (n, C, h, w) of one image after the other, `most` of them at random where there are more."""
     for index in images:
@@ -189,7 +193,9 @@ def _tiles(
         advance()
 
 
-def _plant(good: Pixels, sources: NDArray[np.int64], rng: np.random.Generator, make: MakeAnomaly) -> _Planted:
+def plant(
+    good: Pixels, sources: NDArray[np.int64], rng: np.random.Generator, make: MakeAnomaly = make_anomaly
+) -> Planted:
     """Put anomalies into copies of the good tiles, the same number of each kind, the tiles in turn."""
     pictures = [tile[0] if len(tile) == 1 else np.ascontiguousarray(tile.transpose(1, 2, 0)) for tile in good]
     rounds = -(-_PER_KIND // len(good))
@@ -200,7 +206,7 @@ def _plant(good: Pixels, sources: NDArray[np.int64], rng: np.random.Generator, m
             kinds.append(kind)
             taken.append(sources[place])
     stacked = np.stack([anomaly.pixels for anomaly in made])
-    return _Planted(
+    return Planted(
         tiles=stacked[:, None] if stacked.ndim == 3 else np.ascontiguousarray(stacked.transpose(0, 3, 1, 2)),
         masks=[anomaly.mask for anomaly in made],
         kinds=np.array(kinds),
@@ -222,7 +228,7 @@ def _gaps(meter: PatchCore, tiles: Pixels, advance: Callable[[], None] = lambda:
     return [torch.cat(stage) for stage in zip(*parts, strict=True)]
 
 
-def _judge(meter: PatchCore, good: Gaps, bad: Gaps, planted: _Planted, rng: np.random.Generator) -> list[SubsetScore]:
+def _judge(meter: PatchCore, good: Gaps, bad: Gaps, planted: Planted, rng: np.random.Generator) -> list[SubsetScore]:
     """Judge every subset of stages on the distances of good and of anomalous tiles.
 
     Maps are only enlarged to half the spacing of the patches: more pixels would hold the same, at many times the cost.

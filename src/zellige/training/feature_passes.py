@@ -3,18 +3,22 @@
 import json
 import logging
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
 
 import torch
 from lightning_fabric import Fabric
+from torch import Tensor
 
 from zellige.core.errors import ConfigError
 from zellige.core.progress import progress
 from zellige.data.dataset import TileDataset
 from zellige.models.detector import Features, OnePassDetector
 from zellige.training.allocator import keep_freed_memory
+from zellige.training.processes import on_first
 from zellige.training.suspicion import Suspicion
 from zellige.training.suspicion_report import most_suspicious, write_suspicious
 
@@ -50,7 +54,7 @@ class FeaturePasses:
         keep_freed_memory()
         detector.to(fabric.device).eval()
         self._detector, self._device, self._batch_size, self._seed = detector, fabric.device, batch_size, seed
-        self._copies = copies
+        self._copies, self._fabric = copies, fabric
         self._started = time.perf_counter()
         self._embed_seconds = self._rank_seconds = 0.0
         self._num_images = self._num_tiles = 0
@@ -61,7 +65,12 @@ class FeaturePasses:
         """Stream the features of all tiles into the detector's `take_in`, and past the ranking."""
         self._num_images = len(data)
         with torch.inference_mode():
-            take_in(self._features(data, "fit", ranking))
+            features = self._features(data, "fit", ranking)
+            if self._fabric.is_global_zero:
+                take_in(features)
+            else:
+                deque(features, maxlen=0)
+        _share(self._detector, self._fabric)
 
     def find_suspicious(self, data: TileDataset, ranking: Suspicion, share: float) -> list[int]:
         """Rank the images in a pass of their own and return the numbers of the most suspicious ones."""
@@ -78,7 +87,7 @@ class FeaturePasses:
         """Write fit.json and the ranking."""
         total = time.perf_counter() - self._started
         fit_seconds = total - self._rank_seconds
-        if ranking is not None:
+        if ranking is not None and self._fabric.is_global_zero:
             before = time.perf_counter()
             write_suspicious(
                 ranking,
@@ -98,7 +107,8 @@ class FeaturePasses:
             embed_seconds=self._embed_seconds,
             rank_seconds=self._rank_seconds,
         )
-        (run_dir / "fit.json").write_text(json.dumps(asdict(report), indent=2))
+        if self._fabric.is_global_zero:
+            (run_dir / "fit.json").write_text(json.dumps(asdict(report), indent=2))
         log.info("fit: %d images, %d tiles, %.1f s", report.num_images, report.num_tiles, report.fit_seconds)
         return report
 
@@ -107,15 +117,39 @@ class FeaturePasses:
             batches = data.owned_batches(self._batch_size, seed=self._seed, advance=advance, copies=self._copies)
             while True:
                 before = time.perf_counter()
-                batch = next(batches, None)
-                if batch is None:
+                dealt = list(islice(batches, self._fabric.world_size))
+                if not dealt:
                     return
-                tiles, owners = batch
-                embedded = self._detector.embed(tiles.to(self._device))
+                embedded = _embed_dealt(self._detector, [tiles for tiles, _ in dealt], self._fabric)
                 after = time.perf_counter()
                 self._embed_seconds += after - before
-                self._num_tiles += len(tiles)
+                self._num_tiles += sum(len(tiles) for tiles, _ in dealt)
                 if ranking is not None:
-                    ranking.add(embedded, owners)
+                    for features, (_, owners) in zip(embedded, dealt, strict=True):
+                        ranking.add(features, owners)
                     self._rank_seconds += time.perf_counter() - after
-                yield embedded
+                yield from embedded
+
+
+def _embed_dealt(detector: OnePassDetector, dealt: Sequence[Tensor], fabric: Fabric) -> list[Features]:
+    """Embed one batch per process and give all features to all processes, in the order of the batches.
+
+    So the detector is built from the same features in the same order, however many processes there are.
+    """
+    if fabric.world_size == 1:
+        return [detector.embed(batch.to(fabric.device)) for batch in dealt]
+    own: Features = ()
+    if fabric.global_rank < len(dealt):
+        own = tuple(stage.cpu() for stage in detector.embed(dealt[fabric.global_rank].to(fabric.device)))
+    told = [fabric.broadcast(own, src=source) for source in range(len(dealt))]
+    return [tuple(stage.to(fabric.device) for stage in features) for features in told]
+
+
+def _share(detector: OnePassDetector, fabric: Fabric) -> None:
+    """Give the first process's detector to the others."""
+    if fabric.world_size > 1:
+        assert isinstance(detector, torch.nn.Module)
+        state = on_first(fabric, lambda: {name: value.cpu() for name, value in detector.state_dict().items()})
+        if not fabric.is_global_zero:
+            detector.load_state_dict(state)
+            detector.to(fabric.device)

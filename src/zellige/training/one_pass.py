@@ -34,6 +34,9 @@ def fit(
 ) -> FitReport:
     """Build the detector from the training tiles and write `fit.json` into the run folder.
 
+    Several processes share the work of the backbone, each reading all images, and end with the same detector as one
+    process would.
+
     Args:
         detector: see `OnePassDetector`.
         train: good tiles.

@@ -1,5 +1,6 @@
 """Score every sample of a split with a detector and store scores and maps on disk."""
 
+import shutil
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ from torch import nn
 
 from zellige.core.progress import progress
 from zellige.core.tiling import Tiles, join
+from zellige.core.types import Sample
 from zellige.data.dataset import TileDataset
 from zellige.evaluation.predictions import PredictionSet, PredictionWriter
 from zellige.training.allocator import keep_freed_memory
@@ -21,26 +23,67 @@ def predict(
 ) -> PredictionSet:
     """Score the samples of a split ("val" or "test") once each; a sample's score is the highest of its tiles.
 
+    Several processes share the samples; `out_dir` must be the same folder for all of them.
+
     Returns:
-        The predictions, stored in `out_dir/split`, maps at the size of the images.
+        The predictions, stored in `out_dir/split`, maps at the size of the images; the same in every process.
     """
     keep_freed_memory()
+    world, rank = fabric.world_size, fabric.global_rank
+    if world == 1:
+        return _predict(detector, dataset, range(len(dataset)), split, fabric, out_dir / split, batch_size)
+    own = range(rank, len(dataset), world)
+    if own:
+        _predict(detector, dataset, own, split, fabric, _part(out_dir, split, rank), batch_size)
+    fabric.barrier()
+    if fabric.is_global_zero:
+        _join_parts(dataset.samples, split, world, out_dir)
+    fabric.barrier()
+    predictions = PredictionSet.load(out_dir / split, dataset.samples)
+    fabric.barrier()  # before the first process goes on and moves the folder
+    return predictions
+
+
+def _predict(
+    detector: nn.Module,
+    dataset: TileDataset,
+    indices: Sequence[int],
+    split: str,
+    fabric: Fabric,
+    folder: Path,
+    batch_size: int,
+) -> PredictionSet:
     detector.to(fabric.device).eval()
     with (
         torch.inference_mode(),
-        PredictionWriter(out_dir / split, split, dataset.samples) as writer,
-        progress(f"predict {split}", len(dataset)) as advance,
+        PredictionWriter(folder, split, [dataset.samples[index] for index in indices]) as writer,
+        progress(f"predict {split}", len(indices)) as advance,
     ):
         waiting: list[tuple[str, Tiles]] = []
-        for index, sample in enumerate(dataset.samples):
-            waiting.append((sample.id, dataset[index]))
-            is_last = index + 1 == len(dataset)
+        for index in indices:
+            waiting.append((dataset.samples[index].id, dataset[index]))
+            is_last = index == indices[-1]
             if is_last or sum(len(tiles.pixels) for _, tiles in waiting) >= batch_size:
                 _score(detector, waiting, fabric, writer, batch_size)
                 waiting = []
             advance()
         dataset.warn(f"predict {split}")
         return writer.close()
+
+
+def _part(out_dir: Path, split: str, rank: int) -> Path:
+    return out_dir / f".{split}-{rank}"
+
+
+def _join_parts(samples: Sequence[Sample], split: str, world: int, out_dir: Path) -> None:
+    """Join what the processes wrote, each id once, in the order of the samples; maps are read one at a time."""
+    with PredictionWriter(out_dir / split, split, samples) as writer:
+        for rank in range(min(world, len(samples))):
+            part = _part(out_dir, split, rank)
+            for prediction in PredictionSet.load(part, samples[rank::world]):
+                writer.write(prediction.sample.id, prediction.score, prediction.anomaly_map)
+            shutil.rmtree(part)
+        writer.close()
 
 
 def _score(

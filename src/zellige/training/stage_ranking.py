@@ -114,7 +114,7 @@ def rank(
             image_auroc=float(weights @ image),
             aupro=float(weights @ pixel),
             behind=float(weights @ (best - both[stages])),
-            standard_error=_standard_error(weights * (best - both[stages]), sources),
+            standard_error=standard_error(weights * (best - both[stages]), sources),
             by_kind={str(name): float(both[stages][kinds == name].mean()) for name in names},
         )
         for stages, image, pixel in listed
@@ -140,7 +140,7 @@ def choose(table: Sequence[SubsetScore], default: Subset, num_sources: int) -> S
     return min(near, key=lambda row: (len(row.stages), row.stages[-1], -row.criterion)).stages
 
 
-def _standard_error(contributions: Floats, sources: NDArray[np.int64]) -> float:
+def standard_error(contributions: Floats, sources: NDArray[np.int64]) -> float:
     """Standard error of a sum of contributions (N,) whose parts from one source belong together."""
     _, place = np.unique(sources, return_inverse=True)
     sums = np.bincount(place, contributions)
