@@ -3,7 +3,6 @@
 Rules are data (YAML or JSON), checked in full when they are read. A lane has the first grade whose limits it keeps.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,11 +11,11 @@ from typing import Annotated, Any, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from zellige.core.errors import ConfigError, InputError
+from zellige.core.mapping_file import read_mapping
 from zellige.core.roll_records import RollDefect
 
 MM_PER_YARD = 914.4
 _MM2_PER_100_YD2 = 100 * MM_PER_YARD**2
-_MAX_BYTES = 1 << 20
 
 Length = Annotated[float, Field(gt=0)]
 Name = Annotated[str, Field(min_length=1, max_length=100)]
@@ -163,34 +162,7 @@ def read_rules(path: Path) -> GradingRules:
     Raises:
         ConfigError: unreadable, not YAML or JSON, or see `parse_rules`.
     """
-    try:
-        if path.stat().st_size > _MAX_BYTES:
-            raise ConfigError(f"grading rules {path}: expected at most {_MAX_BYTES} bytes")
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"grading rules {path}: cannot be read ({error})") from None
-    try:
-        content = json.loads(text) if path.suffix == ".json" else _load_yaml(text, path)
-    except (ValueError, RecursionError) as error:
-        if isinstance(error, ConfigError):
-            raise
-        raise ConfigError(f"grading rules {path}: not valid JSON ({' '.join(str(error).split())})") from None
-    if not isinstance(content, dict):
-        raise ConfigError(f"grading rules {path}: expected a mapping, got {type(content).__name__}")
-    return parse_rules(content, str(path))
-
-
-def _load_yaml(text: str, path: Path) -> Any:
-    try:
-        import yaml
-    except ImportError:
-        raise ConfigError(
-            f"grading rules {path}: PyYAML is not installed here; give the same rules as JSON, in a .json file"
-        ) from None
-    try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"grading rules {path}: not valid YAML ({' '.join(str(error).split())})") from None
+    return parse_rules(read_mapping(path, "grading rules"), str(path))
 
 
 def roll_points(defects: Sequence[RollDefect], scheme: PointScheme, *, length_mm: float) -> int:

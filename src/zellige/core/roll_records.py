@@ -11,6 +11,9 @@ from zellige.core.errors import ConfigError, InputError
 from zellige.core.open_region import WebDefect
 
 _MAX_MARKS = 300
+_MAX_DRIFT = 6.3
+"""By how many `along_mm` the mean period of a chain can shrink: its n-th mark corrects it by 1/n at most, and
+1 + 1/2 + ... + 1/300 is below 6.3."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -180,8 +183,14 @@ def _best_repeat(
     y = np.array([d.y_mm for d in place])
     best: Repeat | None = None
     for i in range(len(y)):
+        if best is not None and len(y) - i < len(best.numbers):
+            break
         spacings = y[i + 1 :] - y[i]
-        for spacing in spacings[(spacings >= min_period_mm - along_mm) & (spacings <= max_period_mm + along_mm)]:
+        spacings = spacings[(spacings >= min_period_mm - along_mm) & (spacings <= max_period_mm + along_mm)]
+        shortest = np.maximum(spacings - _MAX_DRIFT * along_mm, 1e-9)
+        for spacing, most_marks in zip(spacings, 1 + (y[-1] - y[i]) / shortest, strict=True):
+            if best is not None and most_marks < len(best.numbers):
+                break  # this spacing and all longer ones leave fewer marks
             chosen, turns = _chain(y, i, float(spacing), along_mm)
             num_missing = turns[-1] + 1 - len(chosen)
             if len(chosen) < min_count or num_missing * 3 > len(chosen):

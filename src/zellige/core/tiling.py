@@ -41,6 +41,12 @@ class Layout:
     geometry: Geometry
     roi: Roi | None = None
 
+    @property
+    def corners(self) -> tuple[tuple[int, int], ...]:
+        """Row and column, px, of each tile's first pixel, in the order of `parts`."""
+        places = _places(self.ys, self.xs, self.geometry, self.roi)
+        return tuple((self.ys[i], self.xs[j]) for i, j in places)
+
     def stack(self, start: int, stop: int) -> Pixels:
         """Copy the tiles from `start` up to `stop` into the net's order, uint8 (N, C, h, w)."""
         parts = self.parts[start:stop]

@@ -1,4 +1,4 @@
-"""The station's command line: inspect images with a bundle, or say what a bundle is."""
+"""The station's command line: inspect images or a recorded roll with a bundle, or say what a bundle is."""
 
 import argparse
 import logging
@@ -12,6 +12,8 @@ from zellige.core.errors import USER_ERRORS, ConfigError
 from zellige.core.types import PixelSize
 from zellige.station.describe import describe
 from zellige.station.inspection import Options, Overlays, inspect_images
+from zellige.station.roll import inspect_roll
+from zellige.station.roll_setup import RollOptions
 
 EXIT_ALL_ACCEPTED, EXIT_NOT_ALL_ACCEPTED, EXIT_ERROR, EXIT_INTERRUPTED = 0, 1, 2, 130
 
@@ -19,10 +21,33 @@ _EXAMPLES = """examples:
   zellige-station describe floor.zellige
   zellige-station inspect floor.zellige part.png --out results
   zellige-station inspect floor.zellige camera/2024-05-01 --out results --overlays none --threads 2
+  zellige-station roll fabric.zellige recordings/roll_17 --profile line3.json --out rolls/17
 
 exit code of inspect:
   0  every image is ACCEPT        1  at least one is REJECT or UNDECIDED
   2  error (one line on stderr)   130  interrupted; the records so far are whole
+"""
+
+_ROLL_HELP = """SOURCE is a recorded roll:
+  a folder of frames          in natural order (frame_2 before frame_10); lines of missing, doubled, unreadable and
+                              other-width frames are undecided
+  NAME.pgm, NAME.ppm          one tall image, read block by block
+  NAME.raw, NAME.bin          8-bit lines without header, width_px of the profile wide; read block by block
+  NAME.png, NAME.tif, ...     one tall image, decoded whole: at most 2^28 pixels
+
+DIR gets defects.csv (a line for each defect, written when it ends), crops/NNNNNN.png and roll.json. They can be read
+while it runs, and after it was killed; roll.json says "complete": false until the roll has ended.
+
+The profile belongs to the camera, not to the model; every field has a default. As JSON, or as YAML where PyYAML is
+installed. docs/guide/roll.md has all fields:
+  {"pixel_size": {"cross_web_mm": 0.2, "down_web_mm": 0.2}, "line_rate_hz": 3300,
+   "edges": {"background": "dark", "threshold_dn": 40, "width_px": 3900}, "datum": "left_edge",
+   "lanes": [{"name": "A", "from_mm": 0, "to_mm": 390}, {"name": "B", "from_mm": 390, "to_mm": 780}],
+   "rollers": [{"name": "nip", "circumference_mm": 314.2}], "grading": "grading.json"}
+
+exit code of roll:
+  0  no defect, nothing undecided     1  defects, or undecided stretches
+  2  error (one line on stderr)       130  interrupted; what was judged is in DIR
 """
 
 
@@ -34,6 +59,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if parsed.command == "describe":
             sys.stdout.write(describe(read_bundle(parsed.bundle), as_json=parsed.json))
             return EXIT_ALL_ACCEPTED
+        if parsed.command == "roll":
+            options = RollOptions(
+                num_threads=parsed.threads,
+                overwrite=parsed.overwrite,
+                real_time=parsed.real_time,
+                counts=parsed.counts,
+                crops=not parsed.no_crops,
+            )
+            is_clean = inspect_roll(parsed.bundle, parsed.source, parsed.profile, parsed.out, options)
+            return EXIT_ALL_ACCEPTED if is_clean else EXIT_NOT_ALL_ACCEPTED
         all_accepted = inspect_images(
             parsed.bundle,
             parsed.images,
@@ -92,10 +127,35 @@ def _parser() -> argparse.ArgumentParser:
     )
     inspect.add_argument("--overwrite", action="store_true", help="replace the verdicts and overlays in DIR")
 
+    _add_roll(commands)
     about = commands.add_parser("describe", help="print what a bundle is, after verifying it")
     about.add_argument("bundle", type=Path, metavar="BUNDLE", help="the bundle, NAME.zellige")
     about.add_argument("--json", action="store_true", help="print the id and the whole manifest as JSON")
     return parser
+
+
+def _add_roll(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    roll = commands.add_parser(
+        "roll",
+        help="inspect a recorded roll of web: defects in mm, repeats, grades",
+        description="Verify the bundle, replay its golden frames, then inspect every line of a recorded roll.",
+        epilog=_ROLL_HELP,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    roll.add_argument("bundle", type=Path, metavar="BUNDLE", help="the bundle, NAME.zellige")
+    roll.add_argument("source", type=Path, metavar="SOURCE", help="folder of frames, tall image or raw file")
+    roll.add_argument("--profile", type=Path, metavar="FILE", help="the station's profile (default: see below)")
+    roll.add_argument("--out", type=Path, required=True, metavar="DIR", help="where the results go; made if needed")
+    roll.add_argument(
+        "--counts",
+        type=Path,
+        metavar="FILE",
+        help="encoder's count at each line (text or .npy); needs encoder in the profile",
+    )
+    roll.add_argument("--real-time", action="store_true", help="replay at the profile's line_rate_hz, not faster")
+    roll.add_argument("--threads", type=_positive, metavar="N", help="threads that compute (default: all CPUs)")
+    roll.add_argument("--no-crops", action="store_true", help="write no picture of each defect")
+    roll.add_argument("--overwrite", action="store_true", help="replace the results in DIR")
 
 
 def _positive(text: str) -> int:

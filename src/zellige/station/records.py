@@ -33,36 +33,35 @@ def to_record(verdict: Verdict, *, sequence: int, is_calibrated: bool) -> dict[s
     }
 
 
-class RecordWriter:
-    """Appends records to DIR/verdicts.jsonl; a line that cannot be written whole is taken back."""
+class LineFile:
+    """A file of whole lines: a line that cannot be written whole is taken back. A line is the system's when written."""
 
-    def __init__(self, out_dir: Path, *, overwrite: bool) -> None:
-        """Open the file.
+    def __init__(self, path: Path, *, overwrite: bool) -> None:
+        """Open the file; its folder is made where needed.
 
         Raises:
             StationError: it exists and `overwrite` is false, or the folder cannot be written.
         """
-        self.path = out_dir / RECORDS
+        self.path = path
         flags = os.O_WRONLY | os.O_CREAT | (os.O_TRUNC if overwrite else os.O_EXCL)
         try:
-            out_dir.mkdir(parents=True, exist_ok=True)
-            self._file = os.open(self.path, flags, 0o644)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = os.open(path, flags, 0o644)
         except FileExistsError:
-            if not out_dir.is_dir():
-                raise StationError(f"folder {out_dir}: expected a folder, got a file") from None
-            raise StationError(f"records {self.path}: exist already; use --overwrite or another --out") from None
+            if not path.parent.is_dir():
+                raise StationError(f"folder {path.parent}: expected a folder, got a file") from None
+            raise StationError(f"records {path}: exist already; use --overwrite or another --out") from None
         except OSError as error:
-            raise StationError(f"records {self.path}: cannot be written ({error.strerror})") from None
+            raise StationError(f"records {path}: cannot be written ({error.strerror})") from None
         self._size = 0
 
-    def write(self, record: dict[str, Any]) -> None:
-        """Append one record as one line.
+    def append(self, text: str) -> None:
+        """Write one line; `text` ends with its newline.
 
         Raises:
-            StationError: the disk is full or gone; the records so far are kept.
+            StationError: the disk is full or gone; the lines so far are kept.
         """
         # A lone surrogate of a file name that is not UTF-8 becomes a JSON escape.
-        text = json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n"
         line = memoryview(text.encode("utf-8", "backslashreplace"))
         size, written = len(line), 0
         try:
@@ -91,3 +90,15 @@ class RecordWriter:
                 raise StationError(f"records {self.path}: cannot be stored ({problem.strerror})") from None
         finally:
             os.close(self._file)
+
+
+class RecordWriter(LineFile):
+    """Appends records to DIR/verdicts.jsonl."""
+
+    def __init__(self, out_dir: Path, *, overwrite: bool) -> None:
+        """Open the file; see `LineFile`."""
+        super().__init__(out_dir / RECORDS, overwrite=overwrite)
+
+    def write(self, record: dict[str, Any]) -> None:
+        """Append one record as one line; see `LineFile.append`."""
+        self.append(json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n")

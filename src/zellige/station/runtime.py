@@ -57,7 +57,8 @@ class Runtime:
             InputError: as `lay_out`.
             StationError: the net returned something else than its signature says.
         """
-        return self.run_tiles(self.lay_out(frame))
+        scores, anomaly_map = self.run_tiles(self.lay_out(frame))
+        return _highest(scores), anomaly_map
 
     def lay_out(self, frame: Frame) -> Layout:
         """Lay out the tiles that the net sees of a frame.
@@ -75,16 +76,15 @@ class Runtime:
         self.check_pixel_size(frame.pixel_size, f"frame {frame.source_id}")
         return lay_out(frame, manifest.geometry)
 
-    def run_tiles(self, layout: Layout) -> tuple[float, AnomalyMap]:
-        """Return score and map of a frame that is laid out, as `run` does.
+    def run_tiles(self, layout: Layout) -> tuple[list[float], AnomalyMap]:
+        """Return each tile's score, row by row, and the map of a frame that is laid out.
 
         Raises:
             StationError: the net returned something else than its signature says.
         """
         scores: list[float] = []
         anomaly_map = join(self._maps(layout, scores), layout)
-        # Not max(): it passes over a NaN that is not the first.
-        return float(np.max(scores)), anomaly_map
+        return scores, anomaly_map
 
     def check_pixel_size(self, pixel_size: PixelSize | None, where: str) -> None:
         """Refuse a pixel size outside the bundle's tolerance.
@@ -161,7 +161,8 @@ def inspect_with_map(runtime: Runtime, frame: Frame) -> tuple[Verdict, AnomalyMa
     manifest = runtime.bundle.manifest
     try:
         layout = runtime.lay_out(frame)
-        score, anomaly_map = runtime.run_tiles(layout)
+        scores, anomaly_map = runtime.run_tiles(layout)
+        score = _highest(scores)
         decision, defects, reason = decide(
             score, anomaly_map, manifest.calibration, pixel_size=frame.pixel_size, first_line=frame.first_line
         )
@@ -181,6 +182,10 @@ def inspect_with_map(runtime: Runtime, frame: Frame) -> tuple[Verdict, AnomalyMa
         elapsed_ms=(time.perf_counter() - start) * 1000,
     )
     return verdict, anomaly_map
+
+
+def _highest(scores: list[float]) -> float:
+    return float(np.max(scores))  # not max(): it passes over a NaN that is not the first
 
 
 def undecided(bundle: ModelBundle, source_id: str, error: Exception, elapsed_ms: float) -> Verdict:

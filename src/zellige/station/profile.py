@@ -1,0 +1,157 @@
+"""The station's profile: all that belongs to one camera above one web, and not to the model.
+
+A JSON file, or YAML where PyYAML is there; checked in full when it is read. Paths in it are relative to the file.
+"""
+
+import math
+from pathlib import Path
+from typing import Annotated, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from zellige.core.encoder import EncoderRule
+from zellige.core.errors import ConfigError
+from zellige.core.mapping_file import read_mapping
+from zellige.core.roll_records import Lane
+from zellige.core.types import PixelSize
+from zellige.core.web import Background, Datum, EdgeRule
+
+Positive = Annotated[float, Field(gt=0)]
+Name = Annotated[str, Field(min_length=1, max_length=100)]
+
+NO_EDGES = EdgeRule(
+    background=Background.DARK, threshold_dn=2.5, width_px=None, sees_left_edge=False, sees_right_edge=False
+)
+"""The web fills the camera's view: all columns are web wherever there is light."""
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class FlatFieldSettings(_Strict):
+    """The camera's correction, and the level that the model was trained for."""
+
+    file: Path
+    target_dn: Positive
+    """Gray level of the white target in the images that the bundle learned from."""
+
+
+class Roller(_Strict):
+    """A roller that touches the web."""
+
+    name: Name
+    circumference_mm: Positive
+
+
+class RepeatSettings(_Strict):
+    """How repeating defects are looked for; see `core.roll_records.find_repeats`."""
+
+    across_mm: Positive = 5.0
+    along_mm: Positive = 3.0
+    min_period_mm: Positive = 50.0
+    max_period_mm: Positive = 5000.0
+    min_count: Annotated[int, Field(ge=3)] = 3
+    """Fewest marks. Where many defects lie anywhere, three of them are evenly spaced by chance: take more."""
+
+    @model_validator(mode="after")
+    def _can_be(self) -> Self:
+        if not 4 * self.along_mm <= self.min_period_mm <= self.max_period_mm:
+            raise ValueError("expected 4 x along_mm <= min_period_mm <= max_period_mm")
+        return self
+
+
+class RollProfile(_Strict):
+    """One camera above one web. All of it has a default: a camera whose view the web fills, as the bundle saw it."""
+
+    width_px: Annotated[int, Field(ge=1, le=1 << 17)] | None = None
+    """Columns of the camera; None takes the recording's. A raw file needs it."""
+    pixel_size: PixelSize | None = None
+    """None takes the bundle's."""
+    line_rate_hz: Positive | None = None
+    frame_height: Annotated[int, Field(ge=32, le=1 << 16)] | None = None
+    """Lines of a frame; None takes four tiles."""
+    context_lines: Annotated[int, Field(ge=0)] | None = None
+    """Lines at a frame's border whose map does not count; None takes half of the overlap of the bundle's tiles."""
+    flat_field: FlatFieldSettings | None = None
+    edges: EdgeRule | None = None
+    """None: the web fills the view."""
+    edge_margin_px: Annotated[float, Field(ge=0)] = 0.0
+    """What is left out at each edge: fraying, selvedge."""
+    datum: Datum = Datum.CAMERA
+    camera_mm: float = 0.0
+    """Where the camera's column 0 lies on the machine (datum camera)."""
+    encoder: EncoderRule | None = None
+    lanes: tuple[Lane, ...] = ()
+    """None given: the whole web is one lane."""
+    rollers: tuple[Roller, ...] = ()
+    repeats: RepeatSettings = RepeatSettings()
+    grading: Path | None = None
+    """File of the grading rules; None: no grades."""
+    max_streak_mm: Positive = 2000.0
+    """A longer defect becomes several records."""
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        edges = self.edges
+        for datum, is_seen in (
+            (Datum.LEFT_EDGE, edges is not None and edges.sees_left_edge),
+            (Datum.RIGHT_EDGE, edges is not None and edges.sees_right_edge),
+        ):
+            if self.datum is datum and not is_seen:
+                raise ValueError(f"datum {datum}: expected edges with that edge in view")
+        for what, names in (("lane", [x.name for x in self.lanes]), ("roller", [x.name for x in self.rollers])):
+            if len(set(names)) != len(names):
+                raise ValueError(f"expected every {what} once, got {', '.join(names)}")
+        if any(";" in lane.name for lane in self.lanes):
+            raise ValueError("lanes: expected names without ';'")
+        widest = self.width_px or math.inf
+        if edges is not None and edges.width_px is not None and edges.width_px > widest:
+            raise ValueError(f"edges.width_px: expected at most width_px {widest}, got {edges.width_px:g}")
+        return self
+
+    def check_encoder(self, pixel_size: PixelSize, where: str) -> None:
+        """Refuse an encoder whose lines are not as far apart as the pixels are long.
+
+        Raises:
+            ConfigError: they differ by more than the encoder's tolerance.
+        """
+        if self.encoder is None:
+            return
+        pitch, pixel_mm = self.encoder.pitch_mm, pixel_size.down_web_mm
+        if abs(pitch - pixel_mm) > self.encoder.pitch_tolerance * pixel_mm:
+            raise ConfigError(
+                f"{where}: encoder: expected mm_per_count x counts_per_line to be the pixel's {pixel_mm:g} mm, got "
+                f"{pitch:g} mm"
+            )
+
+    @property
+    def edge_rule(self) -> EdgeRule:
+        return self.edges or NO_EDGES
+
+    @property
+    def diameters_mm(self) -> dict[str, float]:
+        """Diameter of each roller by name, as `core.roll_records.fitting_rollers` wants it."""
+        return {roller.name: roller.circumference_mm / math.pi for roller in self.rollers}
+
+
+def read_profile(path: Path) -> RollProfile:
+    """Read a profile; the paths in it become relative to its folder.
+
+    Raises:
+        ConfigError: unreadable, YAML without PyYAML, a field that is missing, unknown or wrong, or a contradiction.
+    """
+    content = read_mapping(path, "profile")
+    try:
+        profile = RollProfile.model_validate(content)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        field = ".".join(str(part) for part in first["loc"])
+        message = " ".join(first["msg"].split()).removeprefix("Value error, ")
+        raise ConfigError(f"profile {path}: {field + ': ' if field else ''}{message}") from None
+    changes: dict[str, object] = {}
+    if profile.grading is not None:
+        changes["grading"] = path.parent / profile.grading
+    if profile.flat_field is not None:
+        changes["flat_field"] = profile.flat_field.model_copy(update={"file": path.parent / profile.flat_field.file})
+    return profile.model_copy(update=changes)

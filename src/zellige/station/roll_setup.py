@@ -1,0 +1,115 @@
+"""Read and check all that the inspection of a roll needs, before anything is written."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from zellige.core.bundle import read_bundle
+from zellige.core.errors import ConfigError, InputError
+from zellige.core.flat_field import FlatField, check_flat_field_fits
+from zellige.core.flat_field_file import read_flat_field
+from zellige.core.grading import GradingRules, read_rules
+from zellige.core.manifest import Manifest
+from zellige.core.types import GeometryMode, PixelSize
+from zellige.station.line_places import Counts, read_counts
+from zellige.station.profile import RollProfile, read_profile
+from zellige.station.roll_summary import Lanes, make_lanes
+from zellige.station.runtime import Runtime, replay_golden
+from zellige.station.sources import RollSource, open_source
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RollOptions:
+    """How to run. `real_time` replays at the profile's line rate; `counts` are the encoder's, one for each line."""
+
+    num_threads: int | None = None
+    overwrite: bool = False
+    real_time: bool = False
+    counts: Path | None = None
+    crops: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class RollSetup:
+    """All that a roll needs, checked: bundle, camera and recording fit each other."""
+
+    runtime: Runtime
+    profile: RollProfile
+    source: RollSource
+    pixel_size: PixelSize
+    frame_height: int
+    context: int
+    flat_field: FlatField | None
+    counts: Counts | None
+    rules: GradingRules | None
+    lanes: Lanes
+
+
+def prepare_roll(bundle: Path, roll: Path, profile_path: Path | None, options: RollOptions) -> RollSetup:
+    """Read and check; the golden frames are replayed last.
+
+    Raises:
+        BundleError: the bundle is not usable on this machine.
+        ConfigError: the profile, the grading rules, or an option that needs something else.
+        InputError: the recording, the flat field or the counts, or a pixel size that does not fit the bundle.
+    """
+    profile = RollProfile() if profile_path is None else read_profile(profile_path)
+    where = "without a profile" if profile_path is None else f"profile {profile_path}"
+    if options.real_time and profile.line_rate_hz is None:
+        raise ConfigError(f"--real-time: {where}: expected line_rate_hz, got none")
+    if (options.counts is None) != (profile.encoder is None):
+        raise ConfigError(f"--counts: {where}: expected --counts and encoder together, got one of them")
+    runtime = Runtime(read_bundle(bundle), num_threads=options.num_threads)
+    manifest = runtime.bundle.manifest
+    pixel_size = profile.pixel_size or manifest.pixel_size
+    if pixel_size is None or manifest.pixel_size is None:
+        raise InputError(
+            f"bundle {bundle}: expected a pixel size, a roll is measured in mm; got an uncalibrated bundle"
+        )
+    runtime.check_pixel_size(pixel_size, where)
+    profile.check_encoder(pixel_size, where)
+    frame_height, context = _frame_lines(manifest, profile, where)
+    source = open_source(roll, width_px=profile.width_px, color=manifest.color)
+    geometry = manifest.geometry
+    if source.width_px < geometry.width and not geometry.pad_small:
+        raise InputError(f"roll {roll}: expected lines of at least a tile, {geometry.width} px, got {source.width_px}")
+    setup = RollSetup(
+        runtime=runtime,
+        profile=profile,
+        source=source,
+        pixel_size=pixel_size,
+        frame_height=frame_height,
+        context=context,
+        flat_field=_flat_field(profile, source.width_px, manifest.color.num_channels, where),
+        counts=None if options.counts is None else read_counts(options.counts),
+        rules=None if profile.grading is None else read_rules(profile.grading),
+        lanes=make_lanes(profile, width_px=source.width_px, cross_web_mm=pixel_size.cross_web_mm),
+    )
+    replay_golden(runtime)
+    return setup
+
+
+def _frame_lines(manifest: Manifest, profile: RollProfile, where: str) -> tuple[int, int]:
+    """Height of a frame and its context: four tiles, and half of their overlap, as the joined map has between tiles."""
+    geometry = manifest.geometry
+    if geometry.mode is not GeometryMode.TILES:
+        raise InputError(
+            f"{where}: expected a bundle with geometry tiles, got {geometry.mode}: a roll cannot be resized"
+        )
+    height = profile.frame_height or geometry.height + 3 * (geometry.height - geometry.overlap_px)
+    if height < geometry.height and not geometry.pad_small:
+        raise ConfigError(f"{where}: frame_height: expected at least a tile, {geometry.height} lines, got {height}")
+    context = geometry.overlap_px // 2 if profile.context_lines is None else profile.context_lines
+    if 2 * context >= height:
+        raise ConfigError(f"{where}: context_lines: expected less than half of the frame's {height}, got {context}")
+    return height, context
+
+
+def _flat_field(profile: RollProfile, width_px: int, num_channels: int, where: str) -> FlatField | None:
+    if profile.flat_field is None:
+        return None
+    flat_field = read_flat_field(profile.flat_field.file)
+    check_flat_field_fits(flat_field, profile.flat_field.target_dn, where)
+    shape = (width_px,) if num_channels == 1 else (width_px, num_channels)
+    if flat_field.gain.shape != shape:
+        raise InputError(f"{where}: expected a flat field for lines of shape {shape}, got {flat_field.gain.shape}")
+    return flat_field
