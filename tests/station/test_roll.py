@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -390,3 +391,21 @@ def _interrupt_at_the_second() -> Any:
             raise KeyboardInterrupt
 
     return checkpoint
+
+
+def test_memory_does_not_grow_with_the_roll(bundle_path: Path, tmp_path: Path) -> None:
+    """Four times the lines, with an endless streak on them: no more memory, arrays included."""
+    peaks = []
+    for num_lines in (1_600, 6_400):
+        web = good_pixels(num_lines, WIDTH)
+        web[:, 20:24] = 255
+        roll = tmp_path / f"{num_lines}.raw"
+        roll.write_bytes(web.tobytes())
+        del web
+        tracemalloc.start()
+        inspect(bundle_path, roll, tmp_path / str(num_lines) / "out", profile={"width_px": WIDTH, "max_streak_mm": 200})
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    # Two frames of 208 lines and the net's maps are about 1 MB; the longer roll alone is 1 MB.
+    assert peaks[1] < peaks[0] + 200_000
+    assert [int(row["y_mm"].split(".")[0]) for row in defects(tmp_path / "6400" / "out")] == list(range(0, 1600, 200))

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -119,7 +120,8 @@ def find_web(pixels: Pixels, rule: EdgeRule, *, first_line: int = 0) -> tuple[We
     blocks = []
     for start in range(0, len(pixels), rule.block_lines):
         part = pixels[start : start + rule.block_lines]
-        profile = part.mean(axis=tuple(i for i in range(part.ndim) if i != 1), dtype=np.float64)
+        sums = cv2.reduce(part.reshape(len(part), -1), 0, cv2.REDUCE_SUM, dtype=cv2.CV_32S)
+        profile = np.asarray(sums.reshape(part.shape[1], -1).sum(axis=1) / (part.size // part.shape[1]), np.float64)
         state, left, right = _judge(profile, rule)
         blocks.append(
             WebBlock(first_line=first_line + start, num_lines=len(part), state=state, left_px=left, right_px=right)

@@ -25,6 +25,8 @@ logger = logging.getLogger(__name__)
 Mask = NDArray[np.bool_]
 Edges = tuple[NDArray[np.float64], NDArray[np.float64]]
 """Left and right edge at each line, (N,) px."""
+_EVERY_COLUMN = 4
+"""One column in so many is looked at first: light comes and goes over the whole line."""
 _BESIDE = "beside lines that cannot be judged"
 
 
@@ -67,7 +69,10 @@ class FrameJudge:
         self._runtime, self._edges, self._margin_px, self._context = runtime, edges, margin_px, context
         calibration = runtime.bundle.manifest.calibration
         self._has_min_area = min_area_in_px(calibration, pixel_size) > 0
-        self._calibration = replace(calibration, min_area_mm2=None, min_area_px=None)
+        self._pixel_threshold = calibration.pixel_threshold
+        # Regions are the stitching's: here none is looked for, and none is too small.
+        none = float(np.finfo(np.float32).max)
+        self._calibration = replace(calibration, pixel_threshold=none, min_area_mm2=None, min_area_px=None)
 
     def judge(self, cut: CutFrame) -> JudgedFrame:
         """Judge a frame. Whatever goes wrong makes its lines UNDECIDED with the reason, never ACCEPT."""
@@ -116,11 +121,11 @@ class FrameJudge:
         if not seen:
             return Decision.UNDECIDED, None, "no column of the web is inside the margins"
         # Not max(): it passes over a NaN that is not the first.
-        decision, defects, reason = decide(
+        decision, _, reason = decide(
             float(np.max(seen)), masked, self._calibration, pixel_size=frame.pixel_size, first_line=frame.first_line
         )
         if decision is Decision.REJECT:
-            is_shown = bool(defects) or self._has_min_area
+            is_shown = self._has_min_area or bool((masked > self._pixel_threshold).any())
             return decision, masked, "" if is_shown else f"{reason}, but no pixel is above the pixel threshold"
         return decision, masked, reason if decision is Decision.UNDECIDED else ""
 
@@ -147,7 +152,14 @@ class FrameJudge:
 
     def _lines_of_web(self, pixels: Pixels) -> NDArray[np.object_]:
         """Why lines (N, w) or (N, w, 3) between the web's edges show no web, (N,) str, "" where they do."""
-        edges, rows = self._edges, pixels.reshape(len(pixels), -1)
+        reasons = self._reasons_by_line(pixels[:, ::_EVERY_COLUMN])
+        suspect = np.flatnonzero(reasons != "")
+        if len(suspect):  # a weave may agree with the columns that were looked at
+            reasons[suspect] = self._reasons_by_line(pixels[suspect])
+        return reasons
+
+    def _reasons_by_line(self, pixels: Pixels) -> NDArray[np.object_]:
+        edges, rows = self._edges, np.ascontiguousarray(pixels).reshape(len(pixels), -1)
         level = rows.mean(axis=1)
         is_dark = edges.background is Background.DARK
         is_away = level <= edges.threshold_dn if is_dark else level >= edges.threshold_dn

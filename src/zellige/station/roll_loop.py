@@ -61,6 +61,8 @@ class RollLoop:
         self._cutter: FrameCutter | None = None
         self._frames: deque[JudgedFrame] = deque()
         """The frames that show what may still be open, without their maps."""
+        self._waiting: list[WebDefect] = []
+        """Defects that have ended, that no frame rejects so far, and that the next frame shows too."""
         self._judged_to = 0
         self._web_px = (0.0, 0)
         """Sum of the web's widths and in how many blocks."""
@@ -104,13 +106,13 @@ class RollLoop:
         """Judge the last lines and close what is open: the roll has ended."""
         self._end_run()
         for defect in self._stitcher.finish():
-            self._record(defect)
+            self._record(defect, is_last=True)
 
     def give_up(self, reason: str) -> None:
         """End early: what was not judged is UNDECIDED, what is open is recorded if it still can be."""
         with contextlib.suppress(StationError):
-            for defect in self._stitcher.finish():
-                self._record(defect)
+            for defect in (*self._waiting, *self._stitcher.finish()):
+                self._record(defect, is_last=True)
         if self._judged_to < self.num_lines:
             self._add_stretch(self._judged_to, self.num_lines, f"not judged: {reason}")
 
@@ -146,10 +148,12 @@ class RollLoop:
             for cut in self._cutter.finish():
                 self._inspect(cut)
             self._cutter = None
+        self._record_waiting()
 
     def _inspect(self, cut: CutFrame) -> None:
         judged = self._judge.judge(cut)
         self._remember(judged)
+        self._record_waiting()
         dropped = self._stitcher.num_dropped
         has_places = self._setup.profile.encoder is not None
         for first_line, part in judged.parts:
@@ -177,11 +181,18 @@ class RollLoop:
         while self._frames[0].stop_line < oldest:
             self._frames.popleft()
 
-    def _record(self, defect: WebDefect) -> None:
-        """Store a defect, if a frame that shows it is REJECT."""
+    def _record_waiting(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for defect in waiting:
+            self._record(defect, is_last=True)
+
+    def _record(self, defect: WebDefect, *, is_last: bool = False) -> None:
+        """Store a defect, if a frame that shows it is REJECT; wait once where the next frame shows it too."""
         _, first_line, _, stop_line = defect.box_px
         frames = [f for f in self._frames if f.first_line < stop_line and f.stop_line > first_line]
         if not any(frame.decision is Decision.REJECT for frame in frames):
+            if not is_last and stop_line > self._frames[-1].stop_line - 2 * self._setup.context:
+                self._waiting.append(defect)
             return
         record = to_roll_defect(
             defect,
