@@ -18,12 +18,15 @@ import cv2
 import numpy as np
 import pytest
 
+from tests.conftest import PROJECT
 from tests.station.conftest import CALIBRATION, bundle_fields, bundle_members, good_pixels, save, small_disk
 from zellige.core.bundle import write_bundle
+from zellige.core.decision import decide
 from zellige.core.flat_field import FlatField, Reference
 from zellige.core.flat_field_file import write_flat_field
 from zellige.core.types import Calibration, Geometry, GeometryMode
 from zellige.station.cli import main
+from zellige.station.profile import read_profile
 
 WIDTH, ACROSS, DOWN = 160, 0.5, 0.25  # px, and the bundle's pixel size in mm
 
@@ -129,6 +132,23 @@ def test_score_decides_and_a_whole_defect_has_the_minimum_area(tmp_path: Path) -
     (stretch,) = summary(tmp_path / "out")["undecided"]
     assert (stretch["from_mm"], stretch["to_mm"]) == (584 * DOWN, 776 * DOWN)
     assert "in (0.55, 0.6]" in stretch["reason"]
+
+
+def test_a_later_frame_may_reject_a_defect_that_has_ended(
+    bundle_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Frame 0 keeps lines up to 200, frame 1 shows them from 192 on; a net that rejects in frame 1 alone."""
+    web = good_pixels(400, WIDTH)
+    for y in (100, 194):
+        web[y : y + 4, 40:60] = 255
+
+    def decide_later(score: float, anomaly_map: np.ndarray, *rest: Any, first_line: int, **named: Any) -> Any:
+        return decide(0.0 if first_line == 0 else score, anomaly_map, *rest, first_line=first_line, **named)
+
+    monkeypatch.setattr("zellige.station.roll_frames.decide", decide_later)
+    save(tmp_path / "roll.png", web)
+    assert inspect(bundle_path, tmp_path / "roll.png", tmp_path / "out") == 1
+    assert list(map(place, defects(tmp_path / "out"))) == [drawn_place(40, 194, 60, 198)]
 
 
 def test_edges_datum_lanes_grades_and_repeats(bundle_path: Path, tmp_path: Path) -> None:
@@ -285,6 +305,18 @@ def test_a_mistake_in_the_profile_is_one_line(
     assert message.count("\n") == 1
     assert words in message
     assert not (tmp_path / "out").exists()
+
+
+def test_the_profiles_in_the_guide_and_the_help_are_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["roll", "--help"])
+    for text in ((PROJECT / "docs/guide/roll.md").read_text("utf-8"), capsys.readouterr().out):
+        start = text.index('{"pixel_size"') if "```json" not in text else text.index("```json") + len("```json")
+        content, _ = json.JSONDecoder().raw_decode(text[start:].lstrip())
+        (tmp_path / "p.json").write_text(json.dumps(content))
+        profile = read_profile(tmp_path / "p.json")
+        assert profile.diameters_mm == {"nip": pytest.approx(100, abs=0.1)}
+        assert [lane.name for lane in profile.lanes] == ["A", "B"]
 
 
 def test_a_bundle_that_cannot_judge_a_roll(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
