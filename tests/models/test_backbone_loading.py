@@ -187,7 +187,7 @@ def test_a_model_that_timm_loads_leniently_is_not_left_half_random(tmp_path: Pat
         ("timm:test_resnet@FILE", [2, 1], "ascending indices from 0 to 4, got [2, 1]"),
         ("torchvision:mobilenet_v3_small@FILE", [5], "ascending indices from 0 to 4, got [5]"),
         (
-            named("torchvision", "squeezenet1_1"),
+            "torchvision:squeezenet1_1@FILE",
             [1],
             "stages of stride (2, 4, 8, 16, 32), torchvision's squeezenet1_1 has none",
         ),
