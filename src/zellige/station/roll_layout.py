@@ -16,6 +16,9 @@ COLORS = ("#0b5cad", "#c2410c", "#00795f", "#8b2f8f", "#a8790a", "#0e7490", "#b3
 OTHER_COLOR = "#4b5563"
 MARKER_PX = (4, 7, 10)
 """Smallest marker by how notable a defect is; a defect that is larger at this scale has its own size."""
+FULL_SIZE = 1_500
+"""Of more defects the markers are smaller, so that they cover no more of the web."""
+LEAST_SHARE = 0.4
 _NOTABLE = (0.6, 0.9)
 _MAX_BINS = 240
 
@@ -74,6 +77,16 @@ def lay_out(roll: JudgedRoll) -> RollLayout:
     )
     bin_mm = nice_step(roll.length_mm / _MAX_BINS)
     return RollLayout(roll=roll, kinds=tuple(kinds), markers=markers, bin_mm=bin_mm, densities=_densities(roll, bin_mm))
+
+
+def marker_share(num_defects: int) -> float:
+    """Give the share of MARKER_PX that markers have among so many.
+
+    Example:
+        >>> marker_share(100), marker_share(6_000), marker_share(20_000)
+        (1.0, 0.5, 0.4)
+    """
+    return max(LEAST_SHARE, min(1.0, math.sqrt(FULL_SIZE / max(1, num_defects))))
 
 
 def _steps(defects: Sequence[RollDefect]) -> list[int]:

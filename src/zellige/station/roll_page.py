@@ -14,21 +14,9 @@ import numpy as np
 from zellige.core.errors import InputError, StationError
 from zellige.core.roll_records import RollDefect
 from zellige.station.roll_files import JudgedRoll, read_roll
-from zellige.station.roll_layout import RollLayout, lay_out
+from zellige.station.roll_layout import FULL_SIZE, LEAST_SHARE, RollLayout, lay_out
 from zellige.station.roll_map import draw_png, draw_svg, kind_css
-from zellige.station.roll_page_parts import (
-    MAX_REPEATS,
-    cards_part,
-    detail_part,
-    header_part,
-    identity_part,
-    lanes_part,
-    map_part,
-    repeats_part,
-    state_part,
-    stretches_part,
-    table_part,
-)
+from zellige.station.roll_page_parts import MAX_REPEATS, page_parts
 from zellige.station.roll_page_script import SCRIPT
 from zellige.station.roll_page_style import CSS
 
@@ -73,24 +61,13 @@ def roll_html(layout: RollLayout, folder: Path) -> str:
     script_hash = base64.b64encode(hashlib.sha256(SCRIPT.encode()).digest()).decode()
     policy = f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{script_hash}'"
     title = f"Roll {roll.summary.source}"
-    body = [
-        header_part(roll),
-        state_part(roll.summary),
-        cards_part(layout),
-        map_part(layout),
-        detail_part(len(crops), num_left_out),
-        lanes_part(roll.summary),
-        repeats_part(roll.summary),
-        stretches_part(roll),
-        table_part(layout),
-        identity_part(roll.summary),
-    ]
+    body = page_parts(layout, len(crops), num_left_out)
     return (
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
         '<meta name="viewport" content="width=device-width, initial-scale=1"><link rel="icon" href="data:,">'
         f"<title>{escape(title)}</title><style>{CSS}{kind_css(layout)}</style></head>\n<body>\n"
-        + "\n".join(part for part in body if part)
+        + "\n".join(body)
         + f'\n<script type="application/json" id="data">{_data(layout, crops)}</script>'
         + f"\n<script>{SCRIPT}</script></body></html>\n"
     )
@@ -107,6 +84,8 @@ def _data(layout: RollLayout, crops: Mapping[int, str]) -> str:
         "length": roll.length_mm,
         "left": roll.left_mm,
         "width": roll.width_mm,
+        "fullSize": FULL_SIZE,
+        "leastShare": LEAST_SHARE,
         "kinds": sorted({d.kind for d in roll.defects}),
         "lanes": [[x.name, x.from_mm, x.to_mm] for x in roll.summary.lanes],
         "laneNames": lane_names,

@@ -4,14 +4,29 @@ from collections.abc import Iterable
 from html import escape
 
 from zellige.station.roll_files import JudgedRoll, RollRepeat, RollSummary
+from zellige.station.roll_frame import density_words
 from zellige.station.roll_layout import RollLayout, is_in_m, length_words
-from zellige.station.roll_map import density_words, hatch_defs, plot_markup, plot_view, strip_markup, strip_view
+from zellige.station.roll_map import hatch_defs, plot_markup, plot_view, strip_markup, strip_view
 
 MAX_REPEATS = 50
 _MAX_STRETCHES = 100
 
 
-def header_part(roll: JudgedRoll) -> str:
+def page_parts(layout: RollLayout, num_crops: int, num_left_out: int) -> list[str]:
+    """Make the page's body from top to bottom.
+
+    Args:
+        layout: what the map draws.
+        num_crops: how many pictures the page holds.
+        num_left_out: how many more lie beside it.
+    """
+    roll, summary = layout.roll, layout.roll.summary
+    parts = [_header(roll), _state(summary), _cards(layout), _map(layout), _detail(layout, num_crops, num_left_out)]
+    parts += [_lanes(summary), _repeats(summary), _stretches(roll), _table(layout), _identity(summary)]
+    return [part for part in parts if part]
+
+
+def _header(roll: JudgedRoll) -> str:
     summary = roll.summary
     size = "size not known yet"
     if summary.length_mm is not None and summary.width_mm is not None:
@@ -19,7 +34,7 @@ def header_part(roll: JudgedRoll) -> str:
     return f'<header><h1>Roll {escape(summary.source)}</h1><div class="muted">{size}</div></header>'
 
 
-def state_part(summary: RollSummary) -> str:
+def _state(summary: RollSummary) -> str:
     notes = "".join(f"<p>{escape(note)}</p>" for note in summary.notes)
     if not summary.complete:
         reason = escape(summary.reason or "no reason is stated")
@@ -30,7 +45,7 @@ def state_part(summary: RollSummary) -> str:
     return f'<div class="note ok"><p><b>Complete:</b> all of the roll was judged.</p>{notes}</div>'
 
 
-def cards_part(layout: RollLayout) -> str:
+def _cards(layout: RollLayout) -> str:
     roll, summary = layout.roll, layout.roll.summary
     streaks = sum(d.is_continuation for d in roll.defects)
     density = "–" if summary.defects_per_m2 is None else f"{summary.defects_per_m2:.3g}"
@@ -39,7 +54,11 @@ def cards_part(layout: RollLayout) -> str:
     grades = "; ".join(f"{grade.lane}: {grade.grade}" for grade in summary.grades)
     cards = [
         ("Defects", f"{len(roll.defects) - streaks:,}", f"in {len(roll.defects):,} records" if streaks else "found"),
-        ("Defects per m²", density, density_words(layout).split("; ")[1] if roll.defects else "none"),
+        (
+            "Defects per m²",
+            density,
+            f"at most {max(layout.densities):.3g} within {_along(roll, layout.bin_mm)}" if roll.defects else "none",
+        ),
         ("Repeats", str(len(summary.repeats)), "marks of one period" if summary.repeats else "no roller fault seen"),
         ("Undecided", _along(roll, undecided_mm), share if summary.complete else f"so far; {share}"),
     ]
@@ -62,7 +81,7 @@ def _grade_counts(summary: RollSummary) -> str:
     return text if len(text) <= 40 else f"{len(grades)} graded"
 
 
-def map_part(layout: RollLayout) -> str:
+def _map(layout: RollLayout) -> str:
     roll = layout.roll
     left_out = len(roll.defects) - len(layout.markers)
     buttons = "".join(
@@ -82,6 +101,10 @@ def map_part(layout: RollLayout) -> str:
     )
     hatch = '<li><span class="hatch"></span> undecided, not judged</li>' if roll.summary.undecided else ""
     note = f"<p>The map shows the {len(layout.markers):,} most notable of {len(roll.defects):,} defects.</p>"
+    markers = (
+        "The longest or highest-scored 40 % have larger markers, 10 % the largest. A defect that is larger than its "
+        "marker has its own size. "
+    )
     label = (
         f"Map of the roll: {len(roll.defects)} defects. Arrow keys move, plus and minus zoom, N shows the next defect."
     )
@@ -98,22 +121,24 @@ def map_part(layout: RollLayout) -> str:
         f'<div></div><svg class="plot" id="strip" aria-hidden="true" preserveAspectRatio="none" '
         f'viewBox="{strip_view(layout)}">{strip_markup(layout)}</svg><div></div>'
         f'<div></div><div class="muted caption">{escape(density_words(layout))}</div><div></div></div>'
-        f'<ul class="legend">{kinds}{hatch}</ul><p class="muted">The longest or highest-scored 40 % have larger '
-        "markers, 10 % the largest. A defect that is larger than its marker has its own size. Length and width "
-        f"have different scales until you zoom in far.</p>{note if left_out else ''}</section>"
+        f'<ul class="legend">{kinds}{hatch}</ul><p class="muted">{markers if layout.markers else ""}'
+        f"Length and width have different scales until you zoom in far.</p>{note if left_out else ''}</section>"
     )
 
 
-def detail_part(num_crops: int, num_left_out: int) -> str:
+def _detail(layout: RollLayout, num_crops: int, num_left_out: int) -> str:
+    if not layout.markers:
+        return ""
     words = f"This page holds {num_crops:,} pictures of defects"
     if num_left_out:
-        words = (
-            f"This page holds the pictures of the {num_crops:,} largest defects; {num_left_out:,} more are in crops/"
-        )
+        words = f"This page holds pictures of the {num_crops:,} largest defects that have one; "
+        words += f"{num_left_out:,} more are in crops/"
     gallery = '<h3 id="largest-title">The largest</h3><div id="largest" class="gallery"></div>' if num_crops else ""
     return (
-        '<section><div id="detail" aria-live="polite"><div id="crop">Picture</div><div><h3 id="detail-title">No defect chosen'
-        '</h3><div id="detail-text" class="muted">Click on a defect in the map, or on a row of the table.</div>'
+        '<section><div id="detail" aria-live="polite"><div id="crop">Picture</div><div>'
+        '<h3 id="detail-title">No defect chosen</h3>'
+        '<div id="detail-text" class="muted">Click on a defect in the map, or on a row of the table.'
+        "</div>"
         '<div class="tools"><button type="button" id="previous">Previous</button>'
         '<button type="button" id="next">Next</button>'
         '<button type="button" id="zoom-to" disabled>Zoom to it</button></div></div></div>'
@@ -121,7 +146,7 @@ def detail_part(num_crops: int, num_left_out: int) -> str:
     )
 
 
-def lanes_part(summary: RollSummary) -> str:
+def _lanes(summary: RollSummary) -> str:
     if not summary.lanes:
         return ""
     grades = {grade.lane: grade for grade in summary.grades}
@@ -142,7 +167,7 @@ def lanes_part(summary: RollSummary) -> str:
     return f"<section><h2>Lanes</h2><table><thead>{head}</thead><tbody>{''.join(rows)}</tbody></table></section>"
 
 
-def repeats_part(summary: RollSummary) -> str:
+def _repeats(summary: RollSummary) -> str:
     if not summary.repeats:
         return ""
     rows = "".join(_repeat(i, repeat) for i, repeat in enumerate(summary.repeats[:MAX_REPEATS]))
@@ -152,8 +177,9 @@ def repeats_part(summary: RollSummary) -> str:
         "<th>Rollers that fit</th><th></th></tr>"
     )
     return (
-        "<section><h2>Repeats</h2><p class='muted'>Defects at one place across, evenly spaced along: something that "
-        f"turns marks the web.</p><table class=narrow><thead>{head}</thead><tbody>{rows}</tbody></table>{more}</section>"
+        "<section><h2>Repeats</h2><p class='muted'>Defects at one place across, evenly spaced along: something "
+        "that turns marks the web.</p><table class=narrow>"
+        f"<thead>{head}</thead><tbody>{rows}</tbody></table>{more}</section>"
     )
 
 
@@ -166,7 +192,7 @@ def _repeat(index: int, repeat: RollRepeat) -> str:
     )
 
 
-def stretches_part(roll: JudgedRoll) -> str:
+def _stretches(roll: JudgedRoll) -> str:
     stretches = roll.summary.undecided
     if not stretches:
         return ""
@@ -178,7 +204,8 @@ def stretches_part(roll: JudgedRoll) -> str:
     head = '<tr><th class="count">From</th><th class="count">To</th><th>Why</th></tr>'
     return (
         "<section><h2>Undecided stretches</h2><p class='muted'>These were not judged. They may hold defects.</p>"
-        f"<table class=narrow><thead>{head}</thead><tbody>{rows}</tbody></table>{_more(len(stretches), _MAX_STRETCHES)}</section>"
+        f"<table class=narrow><thead>{head}</thead><tbody>{rows}</tbody></table>"
+        f"{_more(len(stretches), _MAX_STRETCHES)}</section>"
     )
 
 
@@ -186,7 +213,7 @@ def _more(count: int, shown: int) -> str:
     return f"<p class='muted'>And {count - shown:,} more: see roll.json.</p>" if count > shown else ""
 
 
-def table_part(layout: RollLayout) -> str:
+def _table(layout: RollLayout) -> str:
     if not layout.markers:
         return "<section><h2>Defects</h2><p>No defect was found.</p></section>"
     columns = (
@@ -221,14 +248,14 @@ def table_part(layout: RollLayout) -> str:
     )
 
 
-def identity_part(summary: RollSummary) -> str:
+def _identity(summary: RollSummary) -> str:
     speed = summary.speed
     facts: list[tuple[str, object]] = [("Recording", summary.source), ("Bundle", summary.bundle_id)]
     if summary.num_lines is not None:
         facts.append(("Lines", f"{summary.num_lines:,}"))
     if speed is not None and speed.mp_per_s is not None and speed.lines_per_s is not None:
         facts.append(("Inspected at", f"{speed.lines_per_s:,.0f} lines/s, {speed.mp_per_s:.3g} MP/s"))
-    facts.append(("Files beside this page", f"roll.json, defects.csv, crops/, roll_map.svg, roll_map.png"))
+    facts.append(("Files beside this page", "roll.json, defects.csv, crops/, roll_map.svg, roll_map.png"))
     return f"<footer><h2>Record</h2>{_key_values(facts)}</footer>"
 
 

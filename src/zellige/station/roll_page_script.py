@@ -84,10 +84,17 @@ function draw() {
   const all = view.length >= data.length;
   byId("shown").textContent = all ? "Shown: the whole roll"
     : `Shown: ${place(view.along, digits)} to ${place(view.along + view.length, digits)}`;
+  resizeMarkers();
   byId("zoom-out").disabled = byId("show-all").disabled = all;
   byId("pan-back").disabled = view.along <= 0;
   byId("pan-on").disabled = view.along + view.length >= data.length;
   tip.hidden = true;
+}
+function resizeMarkers() {
+  const stop = view.along + view.length, low = data.left + view.across, high = low + view.width;
+  const count = shown.filter(row => row[ALONG] <= stop && row[ALONG] + row[EXTENT] >= view.along
+    && row[ACROSS] >= low && row[ACROSS] <= high).length;
+  plot.style.setProperty("--share", Math.max(data.leastShare, Math.min(1, Math.sqrt(data.fullSize / (count || 1)))));
 }
 function drawLanes(start, height) {
   let last = -99;
@@ -170,7 +177,7 @@ const actions = {
   previous: () => step(-1), next: () => step(1),
   "zoom-to": () => chosen && showAt(chosen, Math.max(4 * chosen[EXTENT], 4 * chosen[LENGTH], size().width / 8)),
 };
-for (const id in actions) byId(id).addEventListener("click", actions[id]);
+for (const id in actions) byId(id)?.addEventListener("click", actions[id]);
 const keys = {
   "+": "zoom-in", "=": "zoom-in", "-": "zoom-out", "0": "show-all", ArrowLeft: "pan-back", ArrowRight: "pan-on",
   n: "next", p: "previous", Enter: "zoom-to",
@@ -193,8 +200,8 @@ function choose(row, mayMove) {
   const x = row[ALONG], y = row[ACROSS] - data.left, middle = x + row[EXTENT] / 2;
   if (mayMove && (x > view.along + view.length || x + row[EXTENT] < view.along || y < view.across
       || y > view.across + view.width)) showAt(row, view.length);
-  const shapes = [["line", {x1: middle, x2: middle, y1: 0, y2: data.width}],
-    ["line", {x1: 0, x2: data.length, y1: y, y2: y}],
+  const lines = [{x1: middle, x2: middle, y1: 0, y2: data.width}, {x1: 0, x2: data.length, y1: y, y2: y}];
+  const shapes = [...lines.map(line => ["line", {...line, class: "halo"}]), ...lines.map(line => ["line", line]),
     ["rect", {x, y: y - row[WIDTH] / 2, width: row[EXTENT], height: row[WIDTH]}]];
   cross.replaceChildren(...shapes.map(([name, attributes]) => {
     const shape = document.createElementNS(SVG, name);
@@ -261,6 +268,7 @@ function filter() {
     return (x < y ? -sign : x > y ? sign : a[NUMBER] - b[NUMBER]);
   });
   page = 0;
+  resizeMarkers();
   fill();
 }
 function fill() {

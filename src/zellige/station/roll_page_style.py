@@ -1,5 +1,6 @@
 """The look of a roll's page: screen, tablet and A4 print, nothing from outside."""
 
+from zellige.station.roll_layout import MARKER_PX
 from zellige.station.roll_map import PLOT_CSS
 
 CSS = (
@@ -44,7 +45,8 @@ button:disabled { color: #8794a1; border-color: var(--line); cursor: default; ba
 #along span::before { content: ""; position: absolute; left: 50%; top: -9px; height: 7px;
   border-left: 1px solid var(--muted); }
 #along-unit { padding: 8px 0 0 36px; font-size: 15px; } .caption { font-size: 15px; padding-top: 4px; }
-#cross line { stroke: var(--ink); stroke-width: 1px; stroke-dasharray: 5 4; }
+#cross line { stroke: var(--ink); stroke-width: 1.5px; } #cross line.halo { stroke: white; stroke-width: 5px; }
+.bar, .gap { shape-rendering: crispEdges; }
 #cross rect { fill: none; stroke: var(--ink); stroke-width: 2px; }
 #tip { position: absolute; pointer-events: none; background: var(--ink); color: white; padding: 5px 10px;
   border-radius: 5px; font-size: 15px; white-space: nowrap; transform: translate(-50%, calc(-100% - 14px));
@@ -56,13 +58,13 @@ button:disabled { color: #8794a1; border-color: var(--line); cursor: default; ba
 #detail { display: flex; gap: 20px; border: 1px solid var(--line); border-radius: 8px; padding: 14px 16px;
   margin-bottom: 18px; min-height: 170px; } #crop { flex: none; width: 220px; min-height: 140px; display: grid;
   place-items: center; background: var(--soft); border-radius: 4px; color: var(--muted); text-align: center;
-  font-size: 15px; } #crop img { max-width: 220px; max-height: 220px; min-width: 110px; image-rendering: auto;
+  font-size: 15px; } #crop img { max-width: 220px; max-height: 220px; min-width: 200px; object-fit: contain;
   display: block; }
 #detail dl { display: grid; grid-template-columns: repeat(auto-fill, minmax(150px, 1fr)); gap: 6px 20px;
   margin: 0 0 12px; }
 #detail dt { color: var(--muted); font-size: 14px; } #detail dd { margin: 0; } #detail > div:last-child { flex: 1; }
 #detail-text { margin-bottom: 10px; color: var(--ink); }
-.gallery { display: grid; grid-template-columns: repeat(auto-fill, minmax(118px, 1fr)); gap: 10px; }
+.gallery { display: grid; grid-template-columns: repeat(10, minmax(0, 1fr)); gap: 10px; }
 .gallery button { padding: 6px; display: block; font-size: 14px; line-height: 1.3; overflow: hidden; }
 .gallery img { width: 100%; height: 84px; object-fit: contain; display: block; background: var(--soft);
   margin-bottom: 4px; }
@@ -85,6 +87,7 @@ th[aria-sort=ascending] button::after { content: " ▲"; } th[aria-sort=descendi
   text-decoration: underline; color: var(--blue); } .dot { display: inline-block; width: 12px; height: 12px;
   margin-right: 6px; }
 footer { margin-top: 40px; border-top: 1px solid var(--line); padding-top: 14px; }
+@media (max-width: 1100px) { .gallery { grid-template-columns: repeat(5, minmax(0, 1fr)); } }
 @media (max-width: 760px) { body { padding: 16px 14px 40px; } #shown { margin-left: 0; width: 100%; }
   .grid { grid-template-columns: 52px minmax(0, 1fr) 76px; } #lane-names { width: 76px; } #plot { height: 300px; }
   .legend, #map > p { margin-left: 0; } #detail { flex-direction: column; } td.key { width: 120px; } }
@@ -100,4 +103,5 @@ footer { margin-top: 40px; border-top: 1px solid var(--line); padding-top: 14px;
   * { print-color-adjust: exact; -webkit-print-color-adjust: exact; } }
 """
     + PLOT_CSS
+    + "".join(f".s{i} {{ stroke-width: calc({px}px * var(--share, 1)); }}" for i, px in enumerate(MARKER_PX))
 )
