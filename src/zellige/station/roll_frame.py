@@ -130,5 +130,6 @@ class MapPage:
 
 
 def short_text(text: str, most: int = _MAX_TEXT) -> str:
+    """Cut a long text, and replace what XML cannot hold: control characters, halves of surrogate pairs."""
     text = "".join(c if c.isprintable() else "?" for c in text)
     return text if len(text) <= most else text[: most - 3] + "..."

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from zellige.core.types import Pixels
-from zellige.station.roll_frame import LEFT, MUTED, PLOT, STRIP, TOP, WIDTH, MapPage
+from zellige.station.roll_frame import LEFT, MUTED, PLOT, STRIP, TOP, WIDTH, MapPage, short_text
 from zellige.station.roll_layout import Marker, RollLayout
 
 _LINE, _BAND, _BAR, _HATCH, _GAP = "#c9d1d8", "#f3f6f8", "#5b6b7a", "#9a5b00", "#efc36b"
@@ -31,7 +31,7 @@ def draw_svg(layout: RollLayout) -> str:
         f'<line x1="{x0:.1f}" y1="{y0:.1f}" x2="{x1:.1f}" y2="{y1:.1f}" stroke="{MUTED}"/>'
         for x0, y0, x1, y1 in page.lines()
     ]
-    title = f"Map of the roll {roll.summary.source}"
+    title = f"Map of the roll {short_text(roll.summary.source, 300)}"
     plot = f'x="{LEFT}" y="{TOP}" width="{page.plot_px}" height="{PLOT}" viewBox="{plot_view(layout)}"'
     strip = f'x="{LEFT}" y="{page.strip_top}" width="{page.plot_px}" height="{STRIP}" viewBox="{strip_view(layout)}"'
     swatches = [
@@ -91,7 +91,7 @@ def plot_markup(layout: RollLayout) -> str:
     for stretch in roll.summary.undecided:
         parts.append(
             f'<rect class="undecided" x="{stretch.from_mm:.10g}" width="{stretch.to_mm - stretch.from_mm:.10g}" '
-            f'height="{width}"><title>UNDECIDED: {escape(stretch.reason)}</title></rect>'
+            f'height="{width}"><title>UNDECIDED: {escape(short_text(stretch.reason, 300))}</title></rect>'
         )
     parts += [
         f'<rect class="d k{m.kind} s{m.step}" data-number="{m.number}" x="{m.along:.10g}" y="{m.across:.10g}" '
