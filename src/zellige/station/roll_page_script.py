@@ -313,7 +313,7 @@ function prepareTable() {
   byId("by-lane").append(option("all", ""), ...data.laneNames.map((name, i) => option(name, i)));
   byId("by-repeat").append(option("all", ""), ...data.repeats.map((numbers, i) =>
     option(`repeat ${i + 1}, ${numbers.length} marks`, i)));
-  byId("filters").addEventListener("input", filter);
+  for (const name of ["input", "change"]) byId("filters").addEventListener(name, filter);
   byId("filters").addEventListener("submit", event => event.preventDefault());
   byId("filters").addEventListener("reset", () => setTimeout(filter));
   byId("page-back").addEventListener("click", () => { page--; fill(); });
