@@ -164,7 +164,8 @@ def _lanes(summary: RollSummary) -> str:
         '<tr><th>Lane</th><th class="count">Across, mm</th><th>Grade</th><th class="count">Points per 100 yd²</th>'
         "<th>Why not better</th></tr>"
     )
-    return f"<section><h2>Lanes</h2><table><thead>{head}</thead><tbody>{''.join(rows)}</tbody></table></section>"
+    body = f"<table><thead>{head}</thead><tbody>{''.join(rows)}</tbody></table>"
+    return f'<section id="lanes"><h2>Lanes</h2>{body}</section>'
 
 
 def _repeats(summary: RollSummary) -> str:

@@ -85,6 +85,7 @@ function draw() {
   byId("shown").textContent = all ? "Shown: the whole roll"
     : `Shown: ${place(view.along, digits)} to ${place(view.along + view.length, digits)}`;
   resizeMarkers();
+  drawCross();
   byId("zoom-out").disabled = byId("show-all").disabled = all;
   byId("pan-back").disabled = view.along <= 0;
   byId("pan-on").disabled = view.along + view.length >= data.length;
@@ -192,22 +193,26 @@ plot.addEventListener("keydown", event => {
 window.addEventListener("resize", () => { view.anchor = 0.5; setView(view.along, view.length); });
 
 // The chosen defect
+function drawCross() {
+  if (!chosen) return;
+  const {width, height} = size(), x = chosen[ALONG] + chosen[EXTENT] / 2, y = chosen[ACROSS] - data.left;
+  const dx = chosen[EXTENT] / 2 + 10 * view.length / width, dy = chosen[WIDTH] / 2 + 10 * view.width / height;
+  const lines = [[x, 0, x, y - dy], [x, y + dy, x, data.width], [0, y, x - dx, y], [x + dx, y, data.length, y]];
+  cross.replaceChildren(...["halo", "hair"].flatMap(name => lines.map(([x1, y1, x2, y2]) => {
+    const line = document.createElementNS(SVG, "line");
+    for (const [key, value] of Object.entries({class: name, x1, y1, x2, y2})) line.setAttribute(key, value);
+    return line;
+  })));
+}
 function choose(row, mayMove) {
   chosen = row;
   if (!shown.includes(row)) { byId("filters").reset(); filter(); }
   page = Math.floor(shown.indexOf(row) / PAGE);
   fill();
-  const x = row[ALONG], y = row[ACROSS] - data.left, middle = x + row[EXTENT] / 2;
+  const x = row[ALONG], y = row[ACROSS] - data.left;
   if (mayMove && (x > view.along + view.length || x + row[EXTENT] < view.along || y < view.across
       || y > view.across + view.width)) showAt(row, view.length);
-  const lines = [{x1: middle, x2: middle, y1: 0, y2: data.width}, {x1: 0, x2: data.length, y1: y, y2: y}];
-  const shapes = [...lines.map(line => ["line", {...line, class: "halo"}]), ...lines.map(line => ["line", line]),
-    ["rect", {x, y: y - row[WIDTH] / 2, width: row[EXTENT], height: row[WIDTH]}]];
-  cross.replaceChildren(...shapes.map(([name, attributes]) => {
-    const shape = document.createElementNS(SVG, name);
-    for (const key in attributes) shape.setAttribute(key, attributes[key]);
-    return shape;
-  }));
+  drawCross();
   byId("detail-title").textContent = `Defect ${row[NUMBER]}: ${data.kinds[row[KIND]]}`;
   const facts = [["Along", place(x)], ["Across", `${words(row[ACROSS], 1)} mm`], ["Length", `${fine(row[LENGTH])} mm`],
     ["Size along × across", `${fine(row[EXTENT])} × ${fine(row[WIDTH])} mm`], ["Area", `${fine(row[AREA])} mm²`],

@@ -45,9 +45,8 @@ button:disabled { color: #8794a1; border-color: var(--line); cursor: default; ba
 #along span::before { content: ""; position: absolute; left: 50%; top: -9px; height: 7px;
   border-left: 1px solid var(--muted); }
 #along-unit { padding: 8px 0 0 36px; font-size: 15px; } .caption { font-size: 15px; padding-top: 4px; }
-#cross line { stroke: var(--ink); stroke-width: 1.5px; } #cross line.halo { stroke: white; stroke-width: 5px; }
+#cross line { stroke: var(--ink); stroke-width: 1.5px; } #cross line.halo { stroke: white; stroke-width: 3.5px; }
 .bar, .gap { shape-rendering: crispEdges; }
-#cross rect { fill: none; stroke: var(--ink); stroke-width: 2px; }
 #tip { position: absolute; pointer-events: none; background: var(--ink); color: white; padding: 5px 10px;
   border-radius: 5px; font-size: 15px; white-space: nowrap; transform: translate(-50%, calc(-100% - 14px));
   z-index: 2; }
@@ -76,7 +75,8 @@ button:disabled { color: #8794a1; border-color: var(--line); cursor: default; ba
 th { text-align: left; color: var(--muted); border-bottom: 1px solid var(--ink); font-weight: 600; }
 th, td { padding: 7px 14px 7px 0; vertical-align: top; } td { border-bottom: 1px solid var(--line);
   overflow-wrap: anywhere; }
-th.count, td.count { text-align: right; white-space: nowrap; } td.key { width: 220px; color: var(--muted); }
+th.count, td.count { text-align: right; white-space: nowrap; } #lanes th.count { white-space: normal; }
+  #lanes td:first-child { min-width: 90px; } td.key { width: 220px; color: var(--muted); }
 td.count + td:not(.count), th.count + th:not(.count) { padding-left: 14px; }
 th button { border: 0; padding: 4px 2px; min-height: 34px; font-weight: 600; color: inherit; }
 th[aria-sort=ascending] button::after { content: " ▲"; } th[aria-sort=descending] button::after { content: " ▼"; }
@@ -90,7 +90,8 @@ footer { margin-top: 40px; border-top: 1px solid var(--line); padding-top: 14px;
 @media (max-width: 1100px) { .gallery { grid-template-columns: repeat(5, minmax(0, 1fr)); } }
 @media (max-width: 760px) { body { padding: 16px 14px 40px; } #shown { margin-left: 0; width: 100%; }
   .grid { grid-template-columns: 52px minmax(0, 1fr) 76px; } #lane-names { width: 76px; } #plot { height: 300px; }
-  .legend, #map > p { margin-left: 0; } #detail { flex-direction: column; } td.key { width: 120px; } }
+  .legend, #map > p { margin-left: 0; } #detail { flex-direction: column; } #lanes th.count { white-space: normal; }
+  #lanes td:first-child { min-width: 90px; } td.key { width: 120px; } }
 @page { size: A4 landscape; margin: 12mm; }
 @media print { body { max-width: none; padding: 0; font-size: 12px; }
   button, .filters, .tools, noscript { display: none; }
@@ -98,6 +99,8 @@ footer { margin-top: 40px; border-top: 1px solid var(--line); padding-top: 14px;
   section, .card, .note, tr, #detail {
   break-inside: avoid; } #defects { break-inside: auto; } #plot { height: 240px; } #strip { height: 50px; }
   table, .card .what, .card .words, #map > p, .caption, #along, #across, #lane-names { font-size: 12px; }
+  .gallery { grid-template-columns: repeat(10, 1fr); } .gallery button, #detail dt { font-size: 11px; }
+  h3 { font-size: 13px; } td .show-repeat { display: none; } #crop img { max-height: 150px; min-width: 0; }
   h1 { font-size: 20px; } h2 { font-size: 15px; } .card .number { font-size: 20px; } .cards { gap: 8px; }
   .cards { grid-template-columns: repeat(5, 1fr); } .card { padding: 6px 10px; } th, td { padding: 3px 10px 3px 0; }
   * { print-color-adjust: exact; -webkit-print-color-adjust: exact; } }
