@@ -200,6 +200,9 @@ def test_a_roll_that_was_cut_short_has_its_page(tmp_path: Path) -> None:
     text = Tags(write_roll_page(folder)).text
     assert "Not complete:" in text
     assert "killed" in text
+    assert "not searched yet" in text
+    assert "no roller fault seen" not in text
+    assert "Number of defects, in steps of" in text  # without a width there is no density
     _, plot, _ = read_svg(folder)
     assert plot.get("viewBox") == "0 0 10000 10"  # as far as its only defect reaches
 

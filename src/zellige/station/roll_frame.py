@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from zellige.station.roll_layout import (
     MARKER_PX,
     RollLayout,
+    density_text,
     is_in_m,
     lane_labels,
     length_words,
@@ -23,7 +24,8 @@ _MAX_TEXT = 90
 def density_words(layout: RollLayout) -> str:
     """Say what the strip shows."""
     along = f"{layout.bin_mm / 1000:g} m" if layout.bin_mm >= 1000 else f"{layout.bin_mm:g} mm"
-    return f"Defects per m², in steps of {along}; peak {max(layout.densities):.3g}"
+    what = "Defects per m²" if layout.roll.summary.width_mm else "Number of defects"
+    return f"{what}, in steps of {along}; peak {density_text(max(layout.densities))}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,7 +49,8 @@ class RollLayout:
     """The most notable last, on top."""
     bin_mm: float
     densities: tuple[float, ...]
-    """Defects per m2 in each `bin_mm` along; a streak counts where it begins."""
+    """Defects per m2 in each `bin_mm` along, or their count where nobody knows the web's width yet; a streak counts
+    where it begins."""
 
 
 def lay_out(roll: JudgedRoll) -> RollLayout:
@@ -75,7 +76,8 @@ def lay_out(roll: JudgedRoll) -> RollLayout:
         )
         for step, d in order[-MAX_DRAWN:]
     )
-    bin_mm = nice_step(roll.length_mm / _MAX_BINS)
+    # Bins much shorter than the web is wide hold one defect or none, and their density says nothing.
+    bin_mm = nice_step(max(roll.length_mm / _MAX_BINS, min(roll.width_mm / 4, roll.length_mm)))
     return RollLayout(roll=roll, kinds=tuple(kinds), markers=markers, bin_mm=bin_mm, densities=_densities(roll, bin_mm))
 
 
@@ -103,10 +105,11 @@ def _densities(roll: JudgedRoll, bin_mm: float) -> tuple[float, ...]:
     num_bins = max(1, math.ceil(roll.length_mm / bin_mm - 1e-9))
     places = np.array([d.y_mm for d in roll.defects if not d.is_continuation])
     bins = np.clip((places / bin_mm).astype(np.int64), 0, num_bins - 1)
+    counts = np.bincount(bins, minlength=num_bins)
+    if not roll.summary.width_mm:
+        return tuple(float(count) for count in counts)
     lengths = np.minimum(bin_mm, roll.length_mm - bin_mm * np.arange(num_bins))
-    width_mm = roll.summary.width_mm or roll.width_mm
-    density = np.bincount(bins, minlength=num_bins) / (lengths * width_mm * 1e-6)
-    return tuple(float(value) for value in density)
+    return tuple(float(value) for value in counts / (lengths * roll.summary.width_mm * 1e-6))
 
 
 def nice_step(least: float) -> float:
@@ -135,6 +138,16 @@ def length_words(mm: float, *, in_m: bool) -> str:
         ('12.5', '12,500')
     """
     return f"{mm / 1000 if in_m else mm:,.10g}"
+
+
+def density_text(value: float) -> str:
+    """Write a density to three places.
+
+    Example:
+        >>> density_text(0.21823), density_text(3551.2)
+        ('0.218', '3,551')
+    """
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
 
 
 def is_in_m(roll: JudgedRoll) -> bool:

@@ -5,7 +5,7 @@ from html import escape
 
 from zellige.station.roll_files import JudgedRoll, RollRepeat, RollSummary
 from zellige.station.roll_frame import density_words
-from zellige.station.roll_layout import RollLayout, is_in_m, length_words
+from zellige.station.roll_layout import RollLayout, density_text, is_in_m, length_words
 from zellige.station.roll_map import hatch_defs, plot_markup, plot_view, strip_markup, strip_view
 
 MAX_REPEATS = 50
@@ -48,18 +48,18 @@ def _state(summary: RollSummary) -> str:
 def _cards(layout: RollLayout) -> str:
     roll, summary = layout.roll, layout.roll.summary
     streaks = sum(d.is_continuation for d in roll.defects)
-    density = "–" if summary.defects_per_m2 is None else f"{summary.defects_per_m2:.3g}"
+    density = "–" if summary.defects_per_m2 is None else density_text(summary.defects_per_m2)
+    peak = f"at most {density_text(max(layout.densities))} within {_along(roll, layout.bin_mm)}"
+    spread = "not known yet" if summary.defects_per_m2 is None else peak if roll.defects else "none"
+    is_searched = "repeats" in summary.model_fields_set
+    repeats = "marks of one period" if summary.repeats else "no roller fault seen"
     undecided_mm = sum(stretch.to_mm - stretch.from_mm for stretch in summary.undecided)
     share = f"{100 * undecided_mm / roll.length_mm:.2g} % of the length" if undecided_mm else "all was judged"
     grades = "; ".join(f"{grade.lane}: {grade.grade}" for grade in summary.grades)
     cards = [
         ("Defects", f"{len(roll.defects) - streaks:,}", f"in {len(roll.defects):,} records" if streaks else "found"),
-        (
-            "Defects per m²",
-            density,
-            f"at most {max(layout.densities):.3g} within {_along(roll, layout.bin_mm)}" if roll.defects else "none",
-        ),
-        ("Repeats", str(len(summary.repeats)), "marks of one period" if summary.repeats else "no roller fault seen"),
+        ("Defects per m²", density, spread),
+        ("Repeats", *((str(len(summary.repeats)), repeats) if is_searched else ("–", "not searched yet"))),
         ("Undecided", _along(roll, undecided_mm), share if summary.complete else f"so far; {share}"),
     ]
     if summary.grades:
