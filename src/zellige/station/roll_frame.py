@@ -8,7 +8,7 @@ from zellige.station.roll_layout import (
     RollLayout,
     density_text,
     is_in_m,
-    lane_labels,
+    lane_grades,
     length_words,
     marker_share,
     ticks,
@@ -18,7 +18,7 @@ WIDTH, LEFT, RIGHT = 1600, 96, 190
 TOP, PLOT, STRIP = 106, 360, 90
 INK, MUTED = "#1f2933", "#4d5a66"
 _AXIS, _LEGEND_ROW, _LANE_PX = 58, 30, 19
-_MAX_TEXT = 90
+_MAX_TEXT, _LANE_LETTERS = 90, 20
 
 
 def density_words(layout: RollLayout) -> str:
@@ -99,10 +99,10 @@ class MapPage:
             yield LEFT - 12, self.y_px(value) + 5, f"{value:.10g}", 16, "end", INK
         yield LEFT - 12, TOP - 10, "mm across", 16, "end", MUTED
         last = -_LANE_PX * 1.0
-        for lane, label in lane_labels(roll):
+        for lane, grade in lane_grades(roll):
             middle = self.y_px((lane.from_mm + lane.to_mm) / 2)
             if middle - last >= _LANE_PX:
-                yield WIDTH - RIGHT + 14, middle + 6, short_text(label, 20), 17, "start", INK
+                yield WIDTH - RIGHT + 14, middle + 6, _lane_label(lane.name, grade), 17, "start", INK
                 last = middle
         yield LEFT, self.strip_top - 8, density_words(self.layout), 16, "start", MUTED
         for x, y, _, name in self.legend():
@@ -129,6 +129,14 @@ class MapPage:
             items.append((x, y, color, name))
             x += width
         return items
+
+
+def _lane_label(name: str, grade: str | None) -> str:
+    """Shorten the name rather than the grade."""
+    if grade is None:
+        return short_text(name, _LANE_LETTERS)
+    grade = short_text(grade, _LANE_LETTERS - 8)
+    return f"{short_text(name, _LANE_LETTERS - 2 - len(grade))}: {grade}"
 
 
 def short_text(text: str, most: int = _MAX_TEXT) -> str:

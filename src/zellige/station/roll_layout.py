@@ -155,9 +155,7 @@ def is_in_m(roll: JudgedRoll) -> bool:
     return roll.length_mm >= 10_000
 
 
-def lane_labels(roll: JudgedRoll) -> list[tuple[RollLane, str]]:
-    """Name each lane, with its grade where it has one."""
+def lane_grades(roll: JudgedRoll) -> list[tuple[RollLane, str | None]]:
+    """Give each lane with its grade, None where it has none."""
     grades = {grade.lane: grade.grade for grade in roll.summary.grades}
-    return [
-        (lane, f"{lane.name}: {grades[lane.name]}" if lane.name in grades else lane.name) for lane in roll.summary.lanes
-    ]
+    return [(lane, grades.get(lane.name)) for lane in roll.summary.lanes]

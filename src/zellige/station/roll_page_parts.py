@@ -129,7 +129,7 @@ def _map(layout: RollLayout) -> str:
 def _detail(layout: RollLayout, num_crops: int, num_left_out: int) -> str:
     if not layout.markers:
         return ""
-    words = f"This page holds {num_crops:,} pictures of defects"
+    words = f"This page holds {num_crops or 'no'} pictures of defects"
     if num_left_out:
         words = f"This page holds pictures of the {num_crops:,} largest defects that have one; "
         words += f"{num_left_out:,} more are in crops/"

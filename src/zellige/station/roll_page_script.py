@@ -104,8 +104,10 @@ function drawLanes(start, height) {
     const low = Math.max(from, start), high = Math.min(to, start + view.width);
     const middle = ((low + high) / 2 - start) / view.width * height;
     if (high <= low || middle - last < 19) continue;
-    const text = name in data.grades ? `${name}: ${data.grades[name]}` : name;
-    names.push(make("span", text, {style: `top:${middle}px`, title: text}));
+    const grade = data.grades[name], label = make("span", undefined, {style: `top:${middle}px`});
+    label.title = grade === undefined ? name : `${name}: ${grade}`;
+    label.append(make("i", name), ...(grade === undefined ? [] : [make("b", grade)]));
+    names.push(label);
     last = middle;
   }
   byId("lane-names").replaceChildren(...names);

@@ -17,7 +17,7 @@ section { margin-top: 30px; } p { margin: 6px 0 10px; } .muted { color: var(--mu
 .note { border-left: 5px solid var(--line); background: var(--soft); padding: 9px 16px; margin: 12px 0 16px; }
 .note.warn { border-color: #d08a00; background: var(--warn-soft); }
 .note.ok { border-color: var(--ok); background: var(--ok-soft); } .note p { margin: 2px 0; overflow-wrap: anywhere; }
-.cards { display: grid; grid-template-columns: repeat(auto-fit, minmax(190px, 1fr)); gap: 12px; }
+.cards { display: grid; grid-template-columns: repeat(auto-fit, minmax(168px, 1fr)); gap: 12px; }
 .card { border: 1px solid var(--line); border-radius: 8px; padding: 10px 16px; overflow-wrap: anywhere; }
 .card .what { color: var(--muted); font-size: 15px; } .card .words { font-size: 15px; }
 .card .number { font-size: 28px; font-weight: 600; line-height: 1.25; }
@@ -40,7 +40,9 @@ button:disabled { color: #8794a1; border-color: var(--line); cursor: default; ba
 #across span:not(.unit)::after { content: ""; position: absolute; right: -12px; top: 50%; width: 7px;
   border-top: 1px solid var(--muted); }
 #lane-names { width: clamp(70px, 15vw, 170px); overflow: hidden; } #lane-names span { left: 12px; right: 0;
-  overflow: hidden; text-overflow: ellipsis; line-height: 1.25; }
+  display: flex; gap: 7px; line-height: 1.25; } #lane-names i { font-style: normal; }
+#lane-names i, #lane-names b { overflow: hidden; text-overflow: ellipsis; }
+#lane-names b { flex: none; max-width: 70%; }
 #along span { position: absolute; top: 9px; transform: translateX(-50%); white-space: nowrap; }
 #along span::before { content: ""; position: absolute; left: 50%; top: -9px; height: 7px;
   border-left: 1px solid var(--muted); }
