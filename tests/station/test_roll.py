@@ -105,6 +105,8 @@ def test_a_defect_over_any_border_is_one_record(bundle_path: Path, tmp_path: Pat
     crop = cv2.imread(str(out / "crops" / "000001.png"), cv2.IMREAD_UNCHANGED)
     x0, y0, x1, y1 = boxes[0]
     assert np.array_equal(crop, web[y0 - 32 : y1 + 32, x0 - 32 : x1 + 32])
+    assert "6 defects" in (out / "roll.html").read_text(encoding="utf-8")
+    assert (out / "roll_map.svg").is_file()
 
 
 def test_score_decides_and_a_whole_defect_has_the_minimum_area(tmp_path: Path) -> None:
@@ -412,6 +414,7 @@ def test_interrupted(bundle_path: Path, tmp_path: Path, monkeypatch: pytest.Monk
     # 512 lines came in, 392 of them are judged; what was open there is closed.
     assert [(s["from_mm"], s["to_mm"]) for s in content["undecided"]] == [(392 * DOWN, 512 * DOWN)]
     assert list(map(place, defects(tmp_path / "out"))) == [drawn_place(40, 190, 60, 210)]
+    assert "interrupted" in (tmp_path / "out" / "roll.html").read_text(encoding="utf-8")
 
 
 def _interrupt_at_the_second() -> Any:

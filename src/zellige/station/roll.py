@@ -10,10 +10,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from zellige.core.errors import USER_ERRORS, StationError
+from zellige.core.errors import USER_ERRORS, InputError, StationError
 from zellige.core.progress import progress
 from zellige.station.line_places import Places, place_lines
 from zellige.station.roll_loop import BLOCK_LINES, RollLoop
+from zellige.station.roll_page import write_roll_page
 from zellige.station.roll_report import DEFECTS, ROLL, RollReport
 from zellige.station.roll_setup import RollOptions, RollSetup, prepare_roll
 from zellige.station.roll_summary import Speed
@@ -44,13 +45,13 @@ def inspect_roll(bundle: Path, roll: Path, profile: Path | None, out_dir: Path, 
         reason = "interrupted" if isinstance(error, KeyboardInterrupt) else str(error)
         loop.give_up(reason)
         # Where roll.json cannot be written either, the one of before says that the roll is not complete.
-        with contextlib.suppress(StationError):
+        with contextlib.suppress(StationError, InputError, OSError):
             report.finish(_content(loop, clock, setup, reason))
+            write_roll_page(out_dir)
         raise
     content = _content(loop, clock, setup, None)
     report.finish(content)
-    # The roll's page is made here, from the files in `out_dir`.
-    sys.stdout.write(_in_words(content, out_dir))
+    sys.stdout.write(_in_words(content, out_dir, write_roll_page(out_dir)))
     return report.num_defects == 0 and not report.undecided
 
 
@@ -105,7 +106,7 @@ def _content(loop: RollLoop, clock: _Clock, setup: RollSetup, reason: str | None
     return {**loop.summary(), "speed": speed, "complete": reason is None, "reason": reason}
 
 
-def _in_words(content: dict[str, Any], out_dir: Path) -> str:
+def _in_words(content: dict[str, Any], out_dir: Path, page: Path) -> str:
     judged = content["num_lines_judged"] / max(1, content["num_lines"])
     density, speed = content["defects_per_m2"], content["speed"]
     rate, ceiling = speed["lines_per_s"], speed["ceiling_lines_per_s"]
@@ -121,7 +122,8 @@ def _in_words(content: dict[str, Any], out_dir: Path) -> str:
         f"speed: {speed['mp_per_s']:.2f} MP/s, {rate:.0f} lines/s; this machine does {ceiling:.0f} lines/s",
         *(f"note: {note}" for note in content["notes"]),
         f"records: {out_dir / DEFECTS}, {out_dir / ROLL}",
+        f"page: {page}",
     ]
     if speed["keeps_up"] is False:
-        rows.insert(-1, f"TOO SLOW for the line's {speed['line_rate_hz']:g} lines/s")
+        rows.insert(-2, f"TOO SLOW for the line's {speed['line_rate_hz']:g} lines/s")
     return "".join(row + "\n" for row in rows)
