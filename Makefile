@@ -32,13 +32,16 @@ browser:  # the browser that the tests of the MLflow pages drive; they are skipp
 	    apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium chromium-driver >/dev/null; } || \
 	  echo "no chromium, and it could not be installed: the browser tests will be skipped"
 
-demo: setup  ## images, training, report, bundle and verdicts of a station, on a synthetic mosaic (two to three minutes)
+demo: setup  ## images, training, report, bundle, verdicts of a station and a roll's page, on a synthetic mosaic (two to three minutes)
 	$(BIN)/python scripts/train.py experiment=demo run_name=$(DEMO)
 	$(BIN)/zellige-station describe runs/$(DEMO)/$(DEMO).zellige
 	$(BIN)/zellige-station inspect runs/$(DEMO)/$(DEMO).zellige \
 	  "$$($(BIN)/python -c 'import json, sys; print(json.load(open(sys.argv[1]))["root"])' runs/$(DEMO)/data_report.json)/images/test" \
 	  --out runs/$(DEMO)/station || [ $$? -eq 1 ]
+	$(BIN)/python scripts/make_roll.py runs/$(DEMO)/roll
+	$(BIN)/zellige-station roll runs/$(DEMO)/$(DEMO).zellige runs/$(DEMO)/roll --out runs/$(DEMO)/roll_report || [ $$? -eq 1 ]
 	@echo "report: runs/$(DEMO)/report.html   station: runs/$(DEMO)/station   compare runs: make ui"
+	@echo "a roll: runs/$(DEMO)/roll_report/roll.html"
 
 test: setup browser lint  ## lint and all tests (real-data tests run where data/raw has the sets)
 	$(BIN)/python -m pytest -n 2 --dist loadgroup

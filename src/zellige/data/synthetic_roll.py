@@ -1,0 +1,88 @@
+"""A recorded roll of the synthetic web: frames one after the other, some with a defect, and what was drawn where."""
+
+import csv
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from zellige.core.errors import ConfigError, InputError
+from zellige.core.progress import progress
+from zellige.core.types import Pixels
+from zellige.data.synthetic_camera import SyntheticWeb, expose, lines
+from zellige.data.synthetic_defects import defect_kinds, see_defect
+
+STRENGTH = 1.0
+"""Of the drawn defects: as strong as they come."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DrawnDefect:
+    """What is in the roll: extent from its first to its last column and line, mm from column 0 and line 0."""
+
+    kind: str
+    x0_mm: float
+    y0_mm: float
+    x1_mm: float
+    y1_mm: float
+
+
+def roll_frames(
+    web: SyntheticWeb, roll: int, num_frames: int, num_defects: int
+) -> Iterator[tuple[Pixels, DrawnDefect | None]]:
+    """Scan frames of `web.height` lines without gaps; defects lie in evenly spread frames, each kind in its turn.
+
+    Raises:
+        ConfigError: fewer than one frame, or more defects than frames.
+    """
+    if not (num_frames >= 1 and 0 <= num_defects <= num_frames):
+        raise ConfigError(
+            f"roll: expected at least 1 frame and 0 to as many defects, got {num_frames} and {num_defects}"
+        )
+    kinds = defect_kinds(web.material)
+    places = {(2 * k + 1) * num_frames // (2 * num_defects): kinds[k % len(kinds)] for k in range(num_defects)}
+    for number in range(num_frames):
+        first_line = number * web.height
+        if number not in places:
+            yield lines(web, roll, first_line, web.height), None
+            continue
+        seen = see_defect(web, roll, first_line, places[number], STRENGTH)
+        rows, columns = np.flatnonzero(seen.mask.any(1)), np.flatnonzero(seen.mask.any(0))
+        across, down = web.pixel_size.cross_web_mm, web.pixel_size.down_web_mm
+        drawn = DrawnDefect(
+            kind=places[number],
+            x0_mm=float(columns[0]) * across,
+            y0_mm=float(first_line + rows[0]) * down,
+            x1_mm=float(columns[-1] + 1) * across,
+            y1_mm=float(first_line + rows[-1] + 1) * down,
+        )
+        yield expose(seen.reflectance, web, roll, first_line), drawn
+
+
+def write_roll(folder: Path, web: SyntheticWeb, *, num_frames: int, num_defects: int) -> list[DrawnDefect]:
+    """Write a roll that no split of a data set of this web has: `folder/l_LINE.png`, and `folder.csv` with the truth.
+
+    Raises:
+        ConfigError: see `roll_frames`.
+        InputError: the folder is there already, or cannot be written.
+    """
+    drawn = []
+    frames = roll_frames(web, web.num_rolls, num_frames, num_defects)
+    try:
+        folder.mkdir(parents=True)
+        with progress(f"Scanning a roll of {web.material}", num_frames) as advance:
+            for number, (pixels, defect) in enumerate(frames):
+                image = pixels if pixels.ndim == 2 else pixels[..., ::-1]
+                data = cv2.imencode(".png", np.ascontiguousarray(image))[1].tobytes()
+                (folder / f"l_{number * web.height:07d}.png").write_bytes(data)
+                drawn += [] if defect is None else [defect]
+                advance()
+        with folder.with_suffix(".csv").open("w", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(DrawnDefect.__dataclass_fields__)
+            writer.writerows((d.kind, d.x0_mm, d.y0_mm, d.x1_mm, d.y1_mm) for d in drawn)
+    except OSError as error:
+        raise InputError(f"roll {folder}: expected a new folder to write to ({error.strerror})") from None
+    return drawn

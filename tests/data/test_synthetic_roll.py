@@ -1,0 +1,42 @@
+"""A synthetic roll has no gaps, and its defects lie where its list says."""
+
+import csv
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from zellige.core.errors import ConfigError, InputError
+from zellige.data.synthetic import SyntheticWeb
+from zellige.data.synthetic_camera import lines
+from zellige.data.synthetic_materials import Material
+from zellige.data.synthetic_roll import write_roll
+
+WEB = SyntheticWeb(material=Material.STEEL, height=200, width=208)
+
+
+def test_frames_follow_each_other_and_differ_from_the_good_web_where_the_list_says(tmp_path: Path) -> None:
+    drawn = write_roll(tmp_path / "roll", WEB, num_frames=6, num_defects=3)
+    files = sorted((tmp_path / "roll").iterdir())
+    assert [file.name for file in files] == [f"l_{200 * k:07d}.png" for k in range(6)]
+    roll = np.concatenate([cv2.imread(str(file))[..., ::-1] for file in files])
+    good = lines(WEB, WEB.num_rolls, 0, 6 * 200)
+    changed = np.abs(roll.astype(int) - good).max(2) > 8
+    assert [defect.kind for defect in drawn] == ["scratch", "hole", "stain"]
+    for defect, frame in zip(drawn, (1, 3, 5), strict=True):
+        x0, y0, x1, y1 = (round(v / 0.2) for v in (defect.x0_mm, defect.y0_mm, defect.x1_mm, defect.y1_mm))
+        assert frame * 200 <= y0 < y1 <= (frame + 1) * 200
+        assert changed[y0:y1, x0:x1].any()
+        changed[max(0, y0 - 5) : y1 + 5, max(0, x0 - 5) : x1 + 5] = False  # the lens blurs the rims
+    assert not changed.any()
+    with (tmp_path / "roll.csv").open(newline="") as file:
+        assert [row["kind"] for row in csv.DictReader(file)] == ["scratch", "hole", "stain"]
+
+
+def test_mistakes(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="0 to as many defects, got 2 and 3"):
+        write_roll(tmp_path / "few", WEB, num_frames=2, num_defects=3)
+    (tmp_path / "there").mkdir()
+    with pytest.raises(InputError, match="expected a new folder"):
+        write_roll(tmp_path / "there", WEB, num_frames=1, num_defects=0)
