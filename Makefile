@@ -10,7 +10,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export NO_ALBUMENTATIONS_UPDATE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup browser demo test lint format ui peer bench leaderboard lock clean
+.PHONY: help setup test-tools demo test lint format ui peer bench leaderboard lock clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -26,11 +26,15 @@ $(READY): $(LOCKED) pyproject.toml
 
 setup: $(READY)  ## make .venv from the lock (about 5 minutes the first time, nothing afterwards)
 
-browser:  # the browser that the tests of the MLflow pages drive; they are skipped where it is absent
+test-tools:  # a browser for the tests of the MLflow pages, a GigE camera that is not one; skipped where they are absent
 	@command -v chromium >/dev/null && command -v chromedriver >/dev/null || \
 	  { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && \
 	    apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium chromium-driver >/dev/null; } || \
 	  echo "no chromium, and it could not be installed: the browser tests will be skipped"
+	@command -v arv-fake-gv-camera-0.8 >/dev/null || \
+	  { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && \
+	    apt-get update -qq && apt-get install -y -qq --no-install-recommends libaravis-0.8-0 aravis-tools >/dev/null; } || \
+	  echo "no arv-fake-gv-camera-0.8, and aravis-tools could not be installed: the camera tests will be skipped"
 
 demo: setup  ## images, training, report, bundle, verdicts of a station and a roll's page, on a synthetic mosaic (two to three minutes)
 	$(BIN)/python scripts/train.py experiment=demo run_name=$(DEMO)
@@ -43,7 +47,7 @@ demo: setup  ## images, training, report, bundle, verdicts of a station and a ro
 	@echo "report: runs/$(DEMO)/report.html   station: runs/$(DEMO)/station   compare runs: make ui"
 	@echo "a roll: runs/$(DEMO)/roll_report/roll.html"
 
-test: setup browser lint  ## lint and all tests (real-data tests run where data/raw has the sets)
+test: setup test-tools lint  ## lint and all tests (real-data tests run where data/raw has the sets)
 	$(BIN)/python -m pytest -n 2 --dist loadgroup
 
 lint: setup  ## ruff, mypy, import contracts

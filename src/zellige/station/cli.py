@@ -1,4 +1,4 @@
-"""The station's command line: inspect images or a recorded roll with a bundle, or say what a bundle is."""
+"""The station's command line: inspect images or a recorded roll, say what a bundle is, try a camera."""
 
 import argparse
 import logging
@@ -10,6 +10,7 @@ from zellige import __version__
 from zellige.core.bundle import read_bundle
 from zellige.core.errors import USER_ERRORS, ConfigError
 from zellige.core.types import PixelSize
+from zellige.station import camera_command
 from zellige.station.describe import describe
 from zellige.station.inspection import Options, Overlays, inspect_images
 from zellige.station.roll import inspect_roll
@@ -56,6 +57,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     parsed = _parser().parse_args(arguments)
     try:
+        if parsed.command == "camera":
+            return EXIT_ALL_ACCEPTED if camera_command.run(parsed) else EXIT_NOT_ALL_ACCEPTED
         if parsed.command == "describe":
             sys.stdout.write(describe(read_bundle(parsed.bundle), as_json=parsed.json))
             return EXIT_ALL_ACCEPTED
@@ -131,6 +134,7 @@ def _parser() -> argparse.ArgumentParser:
     about = commands.add_parser("describe", help="print what a bundle is, after verifying it")
     about.add_argument("bundle", type=Path, metavar="BUNDLE", help="the bundle, NAME.zellige")
     about.add_argument("--json", action="store_true", help="print the id and the whole manifest as JSON")
+    camera_command.add_parser(commands)
     return parser
 
 
