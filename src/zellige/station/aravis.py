@@ -42,13 +42,11 @@ _MAY_FAIL: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "arv_camera_set_acquisition_mode": (None, (_CAMERA, c_int)),
     "arv_camera_get_region": (None, (_CAMERA, _INT_OUT, _INT_OUT, _INT_OUT, _INT_OUT)),
     "arv_camera_set_region": (None, (_CAMERA, c_int, c_int, c_int, c_int)),
-    "arv_camera_get_pixel_format_as_string": (c_char_p, (_CAMERA,)),
     "arv_camera_set_pixel_format_from_string": (None, (_CAMERA, c_char_p)),
     "arv_camera_set_frame_rate": (None, (_CAMERA, c_double)),
     "arv_camera_get_payload": (c_uint, (_CAMERA,)),
     "arv_camera_gv_get_packet_size": (c_uint, (_CAMERA,)),
     "arv_camera_gv_set_packet_size": (None, (_CAMERA, c_int)),
-    "arv_camera_gv_get_packet_delay": (c_int64, (_CAMERA,)),
     "arv_camera_gv_set_packet_delay": (None, (_CAMERA, c_int64)),
     "arv_device_read_register": (c_int, (c_void_p, c_uint64, POINTER(c_uint32))),
 }

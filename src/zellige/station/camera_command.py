@@ -129,6 +129,6 @@ def _summary(camera: GigeCamera, counts: Counter[FrameStatus], counters: dict[st
         f"{counts.total()} entries: {what}\n"
         f"{camera.width_px} x {camera.height_px} px, {rate:.1f} complete frames/s, "
         f"{rate * camera.width_px * camera.height_px / 1e6:.1f} MP/s, packets of {camera.packet_size_bytes} bytes\n"
-        f"packets: {counters['n_missing_packets']} missing, {counters['n_resent_packets']} resent; "
-        f"{counters['n_underruns']} frames without a free buffer\n"
+        f"packets: {counters['n_missing_packets']} missing, {counters['n_resent_packets']} resent, "
+        f"{counters['n_underruns']} without a free buffer\n"
     )

@@ -89,7 +89,7 @@ class GigeCamera:
         self._close()
 
     def counters(self) -> dict[str, int]:
-        """Return the packets resent, missing and asked for again, and the frames that found no free buffer."""
+        """Return the packets resent, missing, asked for again, and those that found no free buffer."""
         now = self._stream.counters() if self._stream else {}
         return {name: self._counters[name] + now.get(name, 0) for name in (*self._counters, *now)}
 
@@ -118,8 +118,9 @@ class GigeCamera:
             is_dead = bool(reason := self._stream.why_dead())
             if reason := reason or self._why_too_silent(last_ns):
                 _log.warning("camera %s is lost: %s", self._name, reason)
-                yield self._sequence.lost(reason, time.monotonic_ns())
+                entry = self._sequence.lost(reason, time.monotonic_ns())
                 self._close(is_dead=is_dead)
+                yield entry
 
     def _why_too_silent(self, last_ns: int) -> str:
         silence_s = (time.monotonic_ns() - last_ns) / 1e9

@@ -46,8 +46,6 @@ class CameraSettings:
     """The ring that frames arrive in; when the reader is so many frames late, frames become MISSING."""
     socket_buffer_bytes: int = 16 << 20
     """Asked of the kernel, which gives at most net.core.rmem_max."""
-    packet_socket: bool = False
-    """Read raw packets past the IP stack (needs CAP_NET_RAW); over loopback it receives nothing, without an error."""
 
     def __post_init__(self) -> None:
         if self.pixel_format != "Mono8":
@@ -120,8 +118,8 @@ class GigeStream:
 
     def _start(self) -> None:
         aravis, wanted = self._aravis, self._settings
-        options = 0 if wanted.packet_socket else _PACKET_SOCKET_DISABLED
-        aravis.call("arv_camera_gv_set_stream_options", self._camera, options)
+        # A packet socket, which Aravis takes where it may, receives nothing over loopback, without an error.
+        aravis.call("arv_camera_gv_set_stream_options", self._camera, _PACKET_SOCKET_DISABLED)
         self._stream = aravis.call("arv_camera_create_stream", self._camera, None, None) or 0
         if not self._stream:
             raise StationError("the stream cannot be made")
@@ -163,7 +161,7 @@ class GigeStream:
         return "" if value.value & _CONTROL_MASK else "camera is no longer controlled by this station (restarted?)"
 
     def counters(self) -> dict[str, int]:
-        """Return Aravis's counts of packets: resent, missing, resend requests."""
+        """Return Aravis's counts, in packets: resent, missing, resend requests, without a free buffer."""
         get = "arv_stream_get_info_uint64_by_name"
         counts = {name: self._aravis.call(get, self._stream, name.encode()) for name in _COUNTERS}
         completed, failures, underruns = c_uint64(), c_uint64(), c_uint64()
