@@ -18,7 +18,7 @@ def check_gapless(entries: list[CameraFrame]) -> None:
         assert (entry.status is FrameStatus.COMPLETE) == (entry.reason == "")
 
 
-def arrival(frame_id: int, ms: int, reason: str = "") -> Arrival:
+def arrival(frame_id: int | None, ms: int, reason: str = "") -> Arrival:
     pixels = np.zeros((10, 4), np.uint8)
     return Arrival(frame_id=frame_id, timestamp_ns=ms, received_ns=ms * 10**6, pixels=pixels, reason=reason)
 
@@ -29,6 +29,10 @@ C, I, M, L = FrameStatus.COMPLETE, FrameStatus.INCOMPLETE, FrameStatus.MISSING, 
 @pytest.mark.parametrize(
     ("ids", "expected"),
     [
+        ([5, None, 7], [(C, 5), (C, None), (C, 7)]),
+        ([5, None, 8], [(C, 5), (C, None), (M, 7), (C, 8)]),
+        ([None, 5, 6], [(C, None), (C, 5), (C, 6)]),
+        ([65535, None, 2], [(C, 65535), (C, None), (C, 2)]),
         ([5, 6, 7], [(C, 5), (C, 6), (C, 7)]),
         ([5, 8], [(C, 5), (M, 6), (M, 7), (C, 8)]),
         ([65534, 65535, 1], [(C, 65534), (C, 65535), (C, 1)]),
@@ -40,7 +44,9 @@ C, I, M, L = FrameStatus.COMPLETE, FrameStatus.INCOMPLETE, FrameStatus.MISSING, 
         ([5, 5000], [(C, 5), (L, None), (C, 5000)]),
     ],
 )
-def test_frame_counts_become_a_gapless_record(ids: list[int], expected: list[tuple[FrameStatus, int | None]]) -> None:
+def test_frame_counts_become_a_gapless_record(
+    ids: list[int | None], expected: list[tuple[FrameStatus, int | None]]
+) -> None:
     sequence = FrameSequence(height_px=10, start_ns=0)
     entries = [e for i, frame_id in enumerate(ids) for e in sequence.arrived(arrival(frame_id, i))]
     assert [(e.status, e.frame_id) for e in entries] == expected

@@ -71,6 +71,8 @@ _CANNOT_FAIL: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "arv_buffer_get_status": (c_int, (_BUFFER,)),
     "arv_buffer_get_payload_type": (c_int, (_BUFFER,)),
     "arv_buffer_get_frame_id": (c_uint64, (_BUFFER,)),
+    "arv_buffer_set_frame_id": (None, (_BUFFER, c_uint64)),
+    "arv_buffer_set_timestamp": (None, (_BUFFER, c_uint64)),
     "arv_buffer_get_timestamp": (c_uint64, (_BUFFER,)),
     "arv_buffer_get_image_width": (c_int, (_BUFFER,)),
     "arv_buffer_get_image_height": (c_int, (_BUFFER,)),

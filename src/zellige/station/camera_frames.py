@@ -41,9 +41,9 @@ class CameraFrame:
     pixels: Pixels | None
     """uint8 (H, W); None where MISSING or LOST, or where an incomplete frame has not the declared size."""
     frame_id: int | None
-    """The camera's own count; None where LOST."""
+    """The camera's own count; None where LOST, and where the packet that tells it did not come."""
     timestamp_ns: int | None
-    """The camera's clock at the frame; None where MISSING or LOST."""
+    """The camera's clock at the frame; None where MISSING or LOST, and where the packet that tells it did not come."""
     received_ns: int
     """The station's monotonic clock when the entry was made."""
     first_line: int
@@ -72,8 +72,8 @@ class CameraFrame:
 class Arrival:
     """A frame as it came out of the stream; a `reason` says that it is not complete."""
 
-    frame_id: int
-    timestamp_ns: int
+    frame_id: int | None
+    timestamp_ns: int | None
     received_ns: int
     pixels: Pixels | None
     reason: str
@@ -104,14 +104,14 @@ class FrameSequence:
             reason = f"the camera's frame count went from {last} to {arrival.frame_id}"
             yield self.lost(reason, arrival.received_ns)
             num_missing = 0
-        for k in range(num_missing, 0, -1):
-            frame_id = arrival.frame_id - k
-            if frame_id < 1:
-                frame_id += _LAST_16_BIT_ID
-            yield self._entry(FrameStatus.MISSING, arrival.received_ns, frame_id, "counted by the camera, not received")
+        for _ in range(num_missing):
+            self._last_id = self._next_id(arrival.frame_id)
+            reason = "counted by the camera, not received"
+            yield self._entry(FrameStatus.MISSING, arrival.received_ns, self._last_id, reason)
         status = FrameStatus.INCOMPLETE if arrival.reason else FrameStatus.COMPLETE
         yield self._entry(status, arrival.received_ns, arrival.frame_id, arrival.reason, arrival)
-        self._last_id, self._is_lost = arrival.frame_id, False
+        # Frames come in order, so one that does not tell its count has the next one, or one of the next few.
+        self._last_id, self._is_lost = arrival.frame_id or self._next_id(None), False
         self._measure_rate(arrival.received_ns, num_missing + 1)
 
     def lost(self, reason: str, now_ns: int) -> CameraFrame:
@@ -153,12 +153,19 @@ class FrameSequence:
             _log.info("frame %d is %s: %s", entry.number, status, reason)
         return entry
 
-    def _num_missing(self, frame_id: int) -> int | None:
+    def _next_id(self, up_to: int | None) -> int | None:
+        """Return the count after the last one; `up_to`, a later one, tells whether 16 bits wrap."""
+        if self._last_id is None:
+            return None
+        is_wrap = self._last_id == _LAST_16_BIT_ID and (up_to is None or up_to <= _LAST_16_BIT_ID)
+        return 1 if is_wrap else self._last_id + 1
+
+    def _num_missing(self, frame_id: int | None) -> int | None:
         """Count the frames between the last one and this; None where the count ran backwards or far ahead.
 
         Source: GigE Vision 2: block ids run from 1 to 65535 and wrap to 1; extended ids of 64 bits do not wrap.
         """
-        if self._last_id is None:
+        if self._last_id is None or frame_id is None:
             return 0
         step = frame_id - self._last_id
         if max(frame_id, self._last_id) <= _LAST_16_BIT_ID:

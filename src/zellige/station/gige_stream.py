@@ -142,8 +142,8 @@ class GigeStream:
         try:
             reason = self._why_incomplete(buffer)
             return Arrival(
-                frame_id=self._aravis.call("arv_buffer_get_frame_id", buffer),
-                timestamp_ns=self._aravis.call("arv_buffer_get_timestamp", buffer),
+                frame_id=self._aravis.call("arv_buffer_get_frame_id", buffer) or None,
+                timestamp_ns=self._aravis.call("arv_buffer_get_timestamp", buffer) or None,
                 received_ns=received_ns,
                 pixels=self._copy(buffer),
                 reason=reason,
@@ -220,7 +220,13 @@ class GigeStream:
         return np.ctypeslib.as_array(view).reshape(shape).copy()
 
     def _give_back(self, buffer: int) -> None:
-        """Clear the buffer, so that an incomplete frame never shows lines of an older one, and put it into the ring."""
+        """Clear the buffer and put it into the ring.
+
+        Aravis leaves what does not come as it was: lines of an older frame, and its id and time where the first packet
+        of a frame, the leader, is lost.
+        """
         address = self._aravis.call("arv_buffer_get_data", buffer, byref(c_size_t()))
         ctypes.memset(address, 0, self._payload_bytes)
+        self._aravis.call("arv_buffer_set_frame_id", buffer, 0)
+        self._aravis.call("arv_buffer_set_timestamp", buffer, 0)
         self._aravis.call("arv_stream_push_buffer", self._stream, buffer)
