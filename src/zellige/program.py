@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import sys
+import weakref
 from collections.abc import Callable
 from functools import wraps
 from types import FrameType
@@ -21,6 +22,7 @@ from zellige.training.processes import is_lost_process
 
 EXIT_ERROR = 2
 EXIT_INTERRUPTED = 130
+_AGAIN_S = 0.05
 LOST_PROCESS = "another process of this run has ended, and its own message says why; this one cannot go on without it"
 
 _PATH_ARGUMENT = re.compile(r"(?P<key>[\w.]+)=(?P<path>[^'\"\[{$]*/.*)", re.DOTALL)
@@ -48,9 +50,13 @@ def run(
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         interrupts.append(number)  # remembered: a library may turn the exception into one of its own
+        if frame is not None and frame.f_code.co_filename == weakref.__file__:
+            signal.setitimer(signal.ITIMER_REAL, _AGAIN_S)  # what is raised in a weak reference's callback is ignored
+            return
         signal.default_int_handler(number, frame)
 
     signal.signal(signal.SIGINT, interrupt)
+    signal.signal(signal.SIGALRM, interrupt)
 
     @wraps(task)
     def kept_quiet(config: DictConfig) -> None:

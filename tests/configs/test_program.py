@@ -1,3 +1,5 @@
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -44,3 +46,28 @@ def test_a_path_reaches_the_program_as_it_was_typed(path: str) -> None:
 )
 def test_everything_else_is_left_alone(argument: str) -> None:
     assert quote_path(argument) == argument
+
+
+_INTERRUPTED_IN_A_CALLBACK = """
+import os, signal, sys, time, weakref
+from zellige.program import run
+
+class Anything: pass
+
+def main(config):
+    thing = Anything()
+    weakref.finalize(thing, os.kill, os.getpid(), signal.SIGINT)
+    del thing  # the signal arrives in weakref.py, whose callbacks lose what is raised in them
+    time.sleep(30)
+
+sys.argv[1:] = ["data=folder", "data.root=x"]
+run(main, "train")
+"""
+
+
+def test_an_interrupt_in_a_callback_is_not_lost() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", _INTERRUPTED_IN_A_CALLBACK], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert (done.returncode, done.stdout) == (130, "")
+    assert done.stderr.splitlines() == ["error: interrupted: nothing was kept of this run"]
