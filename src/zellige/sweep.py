@@ -190,6 +190,7 @@ def _stored(folder: Path) -> dict[int, TrialResult]:
         except (OSError, ValueError, TypeError, KeyError) as error:
             raise ConfigError(f"trial {path}: expected the result of a trial, got another file ({error})") from None
         results[result.number] = result
+        shutil.rmtree(path.with_suffix(".partial"), ignore_errors=True)  # of a sweep that was killed right after it
     return results
 
 

@@ -115,6 +115,7 @@ def test_the_printed_command_is_one_of_train(swept: Swept) -> None:
     content = record_of(swept.root)
     python, script, *arguments = shlex.split(content["command"])
     assert (python, script) == ("python", "scripts/train.py")
+    register_schemas()
     with initialize_config_dir(str(PROJECT / "configs"), version_base="1.3"):
         config = compose("train", [quote_path(argument) for argument in arguments])
     values = content["trials"][0]["values"]
