@@ -17,6 +17,8 @@ from torch import Tensor
 from zellige.core.errors import ConfigError
 
 _BLOCK = 256
+_CENTERS = 1024
+"""Kept vectors that are compared at a time: most arriving ones are near to some of the first, and need no others."""
 _AHEAD = 128
 """Candidates that are looked at together: one product with many centers is many times as fast as many with one."""
 
@@ -70,9 +72,8 @@ class StreamingCoreset:
         if self._kept is None or self._kept_small is None:
             first = int(torch.randint(len(chunk), (1,), generator=self._generator))
             self._kept, self._kept_small = chunk[first : first + 1].clone(), small[first : first + 1].clone()
-        gap = self._gap(small)
-        far = gap > self.radius
-        chunk, small, gap = chunk[far], small[far], gap[far]
+        far, gap = self._far_from_kept(small)
+        chunk, small = chunk[far], small[far]
         while len(chunk):
             room = 2 * self.size - len(self._kept)
             order, gap = greedy_cover(small, gap, room, self.radius)
@@ -81,9 +82,8 @@ class StreamingCoreset:
             if len(self._kept) < 2 * self.size:
                 return
             self._thin_to(self.size)
-            gap = self._gap(small)
-            far = gap > self.radius
-            chunk, small, gap = chunk[far], small[far], gap[far]
+            far, gap = self._far_from_kept(small)
+            chunk, small = chunk[far], small[far]
 
     def _thin_to(self, size: int) -> None:
         assert self._kept is not None
@@ -99,11 +99,16 @@ class StreamingCoreset:
         self.radius = max(self.radius, float(gap.max()))
         self._kept, self._kept_small = self._kept[order], small[order]
 
-    def _gap(self, small: Tensor) -> Tensor:
-        """Distance (N,) of each projected vector (N, K) to the nearest one that is kept."""
+    def _far_from_kept(self, small: Tensor) -> tuple[Tensor, Tensor]:
+        """Find the projected vectors (N, K) farther than the radius from all kept ones: indices and distances."""
         assert self._kept_small is not None
         kept = self._kept_small if self._base_small is None else torch.cat([self._base_small, self._kept_small])
-        return distance_to_nearest(small, kept)
+        far, gap = torch.arange(len(small), device=small.device), small.new_full((len(small),), float("inf"))
+        for some in torch.split(kept, _CENTERS):
+            gap = torch.minimum(gap, distance_to_nearest(small[far], some))
+            is_far = gap > self.radius
+            far, gap = far[is_far], gap[is_far]
+        return far, gap
 
     def _project(self, features: Tensor) -> Tensor:
         if self._matrix is None:
