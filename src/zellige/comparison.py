@@ -26,7 +26,7 @@ from zellige.evaluation.paired import difference_noise, read_scores
 from zellige.evaluation.recommendation import RULE, Measured, Noise, Recommendation, recommend
 from zellige.release import check_ready
 from zellige.run_folder import claimed_folder, git_commit, write_json
-from zellige.tracking_comparison import LoggedComparison, check_comparison_name_free, log_comparison
+from zellige.tracking_comparison import COMPARISON, LoggedComparison, log_comparison
 
 log = logging.getLogger(__name__)
 
@@ -79,7 +79,7 @@ def compare(config: CompareConfig, given: Sequence[str]) -> Comparison:
     _check_candidates(plan, splits, data)
     finished = check_finished(plan, splits.fingerprint)
     if tracking.enabled:
-        check_comparison_name_free(Path(tracking.store), tracking.experiment, plan.name)
+        COMPARISON.check_name_free(Path(tracking.store), tracking.experiment, plan.name)
     with claimed_folder(folder):
         (folder / "logs").mkdir(exist_ok=True)
         OmegaConf.save(OmegaConf.structured(config), folder / SETTINGS, resolve=True)

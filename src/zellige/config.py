@@ -1,4 +1,4 @@
-"""The schema of every Hydra group, and the step from a composed config to typed objects. Imported by scripts only."""
+"""The schema of the Hydra groups (models and trainers: config_models.py), and the step to typed objects."""
 
 import os
 from dataclasses import dataclass, field
@@ -11,10 +11,19 @@ from hydra.utils import instantiate
 from lightning_fabric import Fabric, seed_everything
 from omegaconf import MISSING, OmegaConf
 
-from zellige.config_dinomaly import DinomalyConfig
 from zellige.config_extend import ExtendConfig
 from zellige.config_ignore import read_ignore_mask, to_foreground, to_ignore
 from zellige.config_labels import LabelsConfig
+from zellige.config_models import (
+    DinomalyConfig,
+    EfficientAdConfig,
+    GradientConfig,
+    OnePassConfig,
+    PadimConfig,
+    PatchCoreConfig,
+    SubspaceConfig,
+    SuperSimpleNetConfig,
+)
 from zellige.core.errors import ConfigError
 from zellige.core.types import Geometry, GeometryMode, PixelSize, Splits
 from zellige.data.additions import add_images
@@ -87,115 +96,6 @@ class GeometryConfig:
     ignore: Any = field(default_factory=list)
     ignore_mask: str | None = None
     foreground: str = "none"
-
-
-@dataclass
-class PatchModelConfig:
-    """What every patch-wise detector has; see zellige.models.patch_features and zellige.models.patch_scores."""
-
-    name: str = MISSING
-    _target_: str = MISSING
-    backbone: str = "efficientnet_lite0"
-    stages: Any = field(default_factory=lambda: [1, 2, 3])  # a list or auto; see zellige.auto_stages
-    grid_stride: int = 8
-    top_share: float = 0.01
-    smoothing_patches: float = 1.0
-
-
-@dataclass
-class PatchCoreConfig(PatchModelConfig):
-    """See zellige.models.patchcore.PatchCore."""
-
-    name: str = "patchcore"
-    _target_: str = "zellige.models.patchcore.PatchCore"
-    stages: Any = field(default_factory=lambda: [2, 3])
-    bank_size: int = 4096
-    reweight_neighbors: int = 0
-    position_radius: float | None = None
-    seed: int = 0
-
-
-@dataclass
-class SubspaceConfig(PatchModelConfig):
-    """See zellige.models.subspace.Subspace."""
-
-    name: str = "subspace"
-    _target_: str = "zellige.models.subspace.Subspace"
-    variance: float = 0.95
-
-
-@dataclass
-class PadimConfig(PatchModelConfig):
-    """See zellige.models.padim.Padim."""
-
-    name: str = "padim"
-    _target_: str = "zellige.models.padim.Padim"
-    num_dims: int = 64
-    prior_images: int = 32
-    seed: int = 0
-
-
-@dataclass
-class SuperSimpleNetConfig:
-    """See zellige.models.super_simple_net.SuperSimpleNet."""
-
-    name: str = "super_simple_net"
-    _target_: str = "zellige.models.super_simple_net.SuperSimpleNet"
-    backbone: str = "efficientnet_lite0"
-    stages: Any = field(default_factory=lambda: [2, 3])
-    grid_stride: int = 8
-    hidden: int = 256
-    score_channels: int = 32
-    noise: float = 1.0
-    smoothing_patches: float = 1.0
-    seed: int = 0
-
-
-@dataclass
-class EfficientAdConfig(PatchModelConfig):
-    """See zellige.models.efficient_ad.EfficientAd."""
-
-    name: str = "efficient_ad"
-    _target_: str = "zellige.models.efficient_ad.EfficientAd"
-    stages: Any = field(default_factory=lambda: [2, 3])
-    width: int = 64
-    latent: int = 16
-    hard_quantile: float = 0.9
-    autoencoder_share: float = 0.1
-    seed: int = 0
-
-
-@dataclass
-class OnePassConfig:
-    """See zellige.training.one_pass.fit."""
-
-    _target_: str = "zellige.training.one_pass.fit"
-    _partial_: bool = True
-    batch_size: int = 8
-    num_shots: int | None = None
-    augmented_copies: int = 0
-    seed: int = 0
-    rank_suspicious: bool = False
-    drop_suspicious: float = 0.0
-
-
-@dataclass
-class GradientConfig:
-    """See zellige.training.recipe.Recipe."""
-
-    _target_: str = "zellige.training.gradient.fit"
-    _partial_: bool = True
-    epochs: int = 60
-    batch_size: int = 8
-    accumulate: int = 1
-    learning_rate: float = 1e-3
-    weight_decay: float = 1e-5
-    schedule: str = "cosine"
-    evaluate_every: int = 1
-    patience: int | None = 10
-    defect_share: float = 0.25
-    cache_mb: int = 4096
-    seed: int = 0
 
 
 @dataclass

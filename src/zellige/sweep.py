@@ -28,7 +28,7 @@ from zellige.run_folder import claimed_folder, write_json
 from zellige.sweep_space import SweepPlan, Values, plan_sweep
 from zellige.sweep_study import next_batch, open_study, storage_errors, tell
 from zellige.sweep_trial import Task, TrialResult, interrupts_ignored, run_trial, workers
-from zellige.tracking_sweep import LoggedSweep, LoggedTrial, check_sweep_name_free, log_sweep
+from zellige.tracking_sweep import SWEEP, LoggedSweep, LoggedTrial, log_sweep
 from zellige.training.held_out import HeldOutScore, behind, check_enough
 
 log = logging.getLogger(__name__)
@@ -93,7 +93,7 @@ def sweep(config: SweepConfig, given: Sequence[str]) -> Swept:
     check_ready(config, splits, data)
     check_enough(splits.train)
     if tracking.enabled:
-        check_sweep_name_free(Path(tracking.store), tracking.experiment, plan.name)
+        SWEEP.check_name_free(Path(tracking.store), tracking.experiment, plan.name)
     untracked = ""
 
     def track(results: Results) -> None:

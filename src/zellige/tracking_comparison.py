@@ -6,29 +6,25 @@ comparison takes the place of the older one.
 """
 
 import logging
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from zellige.core.errors import ConfigError
 from zellige.tracking import (
     MlflowClient,
     Run,
     discard_runs,
     experiment_id_of,
-    flatten,
-    key_of,
     locked,
     open_client,
     runs_named,
     store_errors,
 )
+from zellige.tracking_parent import PARENT, ParentKind, create_run, in_words
 
 logger = logging.getLogger(__name__)
 
-PARENT = "mlflow.parentRunId"
-COMPARISON = "zellige.comparison"
+COMPARISON = ParentKind(tag="zellige.comparison", word="comparison", other="a training run")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -40,19 +36,6 @@ class LoggedComparison:
     metrics: Mapping[str, float]
     tags: Mapping[str, str]
     files: Sequence[Path]
-
-
-def check_comparison_name_free(store: Path, experiment: str, name: str) -> None:
-    """Refuse a name that a run of the experiment has which is no comparison; makes the store on first use.
-
-    Raises:
-        ConfigError: the name is taken, or the store cannot be used.
-    """
-    client = open_client(store)
-    with store_errors(store), locked(store):
-        found = client.get_experiment_by_name(experiment)
-        if found is not None:
-            _older(client, found.experiment_id, name, f"experiment {experiment} of {store}")
 
 
 def log_comparison(
@@ -75,10 +58,12 @@ def log_comparison(
     client = open_client(store)
     with store_errors(store), locked(store):
         experiment_id = experiment_id_of(client, store, experiment)
-        older = _older(client, experiment_id, comparison.name, f"experiment {experiment} of {store}")
+        older = COMPARISON.runs(client, experiment_id, comparison.name, in_words(store, experiment))
         named = {name: runs_named(client, experiment_id, name) for name in run_names}
         children = [runs[0] for runs in named.values() if runs]
-        parent = _create(client, experiment_id, comparison)
+        tags = {**comparison.tags, COMPARISON.tag: comparison.name}
+        settings, metrics = comparison.settings, comparison.metrics
+        parent = create_run(client, experiment_id, comparison.name, settings=settings, tags=tags, metrics=metrics)
         try:
             for path in comparison.files:
                 client.log_artifact(parent.info.run_id, str(path))
@@ -92,25 +77,6 @@ def log_comparison(
             raise
         discard_runs(client, older)
     return str(parent.info.run_id), [name for name, runs in named.items() if not runs]
-
-
-def _create(client: MlflowClient, experiment_id: str, comparison: LoggedComparison) -> Run:
-    source = {"mlflow.source.type": "LOCAL", "mlflow.source.name": Path(sys.argv[0]).name}
-    tags = {**source, **comparison.tags, COMPARISON: comparison.name}
-    parent = client.create_run(experiment_id, run_name=comparison.name, tags=tags)
-    for key, value in flatten(comparison.settings).items():
-        client.log_param(parent.info.run_id, key, value)
-    for key, number in comparison.metrics.items():
-        client.log_metric(parent.info.run_id, key_of(key), number)
-    return parent
-
-
-def _older(client: MlflowClient, experiment_id: str, name: str, where: str) -> list[Run]:
-    """Return what this comparison replaces: its earlier runs and those that a killed process left."""
-    runs = runs_named(client, experiment_id, name)
-    if any(COMPARISON not in run.data.tags for run in runs):
-        raise ConfigError(f"name must be new or that of a comparison, {name} is a training run: {where}")
-    return runs
 
 
 def _restore_parents(client: MlflowClient, children: Sequence[Run]) -> None:

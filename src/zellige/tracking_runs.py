@@ -10,7 +10,8 @@ from urllib.request import url2pathname
 
 from zellige.core.errors import InputError
 from zellige.tracking import DATABASE, Run, locked, open_client, store_errors
-from zellige.tracking_comparison import COMPARISON, PARENT
+from zellige.tracking_comparison import COMPARISON
+from zellige.tracking_parent import PARENT
 
 _TRAINED = "zellige.run_name"
 
@@ -83,5 +84,5 @@ def read_runs(store: Path, experiment: str | None = None) -> list[LoggedRun]:
             artifacts=Path(url2pathname(urlparse(run.info.artifact_uri).path)),
         )
         for run in found
-        if {_TRAINED, COMPARISON} & set(run.data.tags)
+        if {_TRAINED, COMPARISON.tag} & set(run.data.tags)
     ]

@@ -4,29 +4,24 @@ The parent is closed as soon as it is made: an open run of ours means that its p
 sweep takes hours. What is logged again is left as it is, so a sweep that goes on adds what is missing.
 """
 
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from zellige.core.errors import ConfigError
 from zellige.tracking import (
     MlflowClient,
     Run,
     discard_runs,
     experiment_id_of,
-    flatten,
     key_of,
     locked,
     open_client,
-    runs_named,
-    shortened,
     store_errors,
 )
-from zellige.tracking_comparison import PARENT
+from zellige.tracking_parent import PARENT, ParentKind, create_run, in_words
 
-SWEEP = "zellige.sweep"
+SWEEP = ParentKind(tag="zellige.sweep", word="sweep", other="another run")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -49,19 +44,6 @@ class LoggedSweep:
     trials: Sequence[LoggedTrial]
 
 
-def check_sweep_name_free(store: Path, experiment: str, name: str) -> None:
-    """Refuse a name that a run of the experiment has which is no sweep; makes the store on first use.
-
-    Raises:
-        ConfigError: the name is taken, or the store cannot be used.
-    """
-    client = open_client(store)
-    with store_errors(store), locked(store):
-        found = client.get_experiment_by_name(experiment)
-        if found is not None:
-            _parent(client, found.experiment_id, name, f"experiment {experiment} of {store}")
-
-
 def log_sweep(sweep: LoggedSweep, *, store: Path, experiment: str) -> None:
     """Log a sweep, or what is new of it.
 
@@ -71,9 +53,11 @@ def log_sweep(sweep: LoggedSweep, *, store: Path, experiment: str) -> None:
     client = open_client(store)
     with store_errors(store), locked(store):
         experiment_id = experiment_id_of(client, store, experiment)
-        parent = _parent(client, experiment_id, sweep.name, f"experiment {experiment} of {store}")
-        if parent is None:
-            parent = _create(client, experiment_id, sweep.name, sweep.settings, {SWEEP: sweep.name}, {})
+        before = SWEEP.runs(client, experiment_id, sweep.name, in_words(store, experiment))
+        if before:
+            parent = before[0]
+        else:
+            parent = _create(client, experiment_id, sweep.name, sweep.settings, {SWEEP.tag: sweep.name}, {})
         own = f"tags.`{PARENT}` = '{parent.info.run_id}'"
         logged = {run.info.run_name: run for run in _all_runs(client, experiment_id, own)}
         for trial in sweep.trials:
@@ -97,26 +81,9 @@ def _create(
     tags: Mapping[str, str],
     metrics: Mapping[str, float],
 ) -> Run:
-    source = {"mlflow.source.type": "LOCAL", "mlflow.source.name": Path(sys.argv[0]).name}
-    run = client.create_run(experiment_id, run_name=name, tags={**source, **tags})
-    for key, value in flatten(settings).items():
-        client.log_param(run.info.run_id, key, shortened(value))
-    for key, number in metrics.items():
-        client.log_metric(run.info.run_id, key_of(key), number)
+    run = create_run(client, experiment_id, name, settings=settings, tags=tags, metrics=metrics)
     client.set_terminated(run.info.run_id, "FINISHED", end_time=int(time.time() * 1000))
     return run
-
-
-def _parent(client: MlflowClient, experiment_id: str, name: str, where: str) -> Run | None:
-    """Find the sweep of this name.
-
-    Raises:
-        ConfigError: it is the name of another run.
-    """
-    runs = runs_named(client, experiment_id, name)
-    if any(SWEEP not in run.data.tags for run in runs):
-        raise ConfigError(f"name must be new or that of a sweep, {name} is another run: {where}")
-    return runs[0] if runs else None
 
 
 def _all_runs(client: MlflowClient, experiment_id: str, condition: str) -> list[Run]:

@@ -13,15 +13,8 @@ from torch import nn
 from tests.conftest import PROJECT, Programs, make_image_set
 from zellige.config import (
     CalibrationConfig,
-    EfficientAdConfig,
     FractionsConfig,
     GeometryConfig,
-    GradientConfig,
-    OnePassConfig,
-    PadimConfig,
-    PatchCoreConfig,
-    SubspaceConfig,
-    SuperSimpleNetConfig,
     WebConfig,
     build,
     make_fabric,
@@ -30,8 +23,17 @@ from zellige.config import (
     to_pixel_size,
     to_target,
 )
-from zellige.config_dinomaly import DinomalyConfig
 from zellige.config_labels import LabelsConfig
+from zellige.config_models import (
+    DinomalyConfig,
+    EfficientAdConfig,
+    GradientConfig,
+    OnePassConfig,
+    PadimConfig,
+    PatchCoreConfig,
+    SubspaceConfig,
+    SuperSimpleNetConfig,
+)
 from zellige.core.errors import ConfigError
 from zellige.core.types import Geometry, PixelSize
 from zellige.data.augment import Augment

@@ -10,7 +10,8 @@ from omegaconf import OmegaConf
 
 from tests.conftest import PROJECT
 from zellige.comparison_plan import Plan, make_plan, quote_list
-from zellige.config import PatchCoreConfig, register_schemas
+from zellige.config import register_schemas
+from zellige.config_models import PatchCoreConfig
 from zellige.core.errors import ConfigError
 from zellige.evaluation.recommendation import Budget
 
