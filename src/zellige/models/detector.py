@@ -22,6 +22,27 @@ class DetectorOutput:
     score: Tensor
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class NamedOutput(DetectorOutput):
+    """What a detector says that names the kind of each pixel: map and score are probabilities in [0, 1].
+
+    `kind_map` (B, 1, H, W) uint8: 0 without a name (good, or an unknown kind), k for the detector's `kinds[k - 1]`.
+    """
+
+    kind_map: Tensor
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class BoxOutput(DetectorOutput):
+    """What a detector says that draws boxes: map and score are probabilities in [0, 1], the score the best box's.
+
+    `boxes` (B, N, 6) float32: x0, y0, x1, y1 in px of the tile, score, number of the kind (1 for `kinds[0]`); the best
+    first, overlapping ones suppressed, rows that are not used all 0. N is fixed.
+    """
+
+    boxes: Tensor
+
+
 class Detector(Protocol):
     """An `nn.Module` that scores images. Scaling, normalization and color handling happen inside."""
 
@@ -95,6 +116,33 @@ class SettlingDetector(GradientDetector, Protocol):
 
     def settle(self, features: Iterable[Features]) -> None:
         """Take what brings its maps to one unit from features of held-out good images, as `embed` returns them."""
+        ...
+
+
+class KindTargets(NamedTuple):
+    """What is known of B tiles by kind; 0 is good and k the detector's `kinds[k - 1]`.
+
+    `kind_masks` (B, H, W) uint8 counts only where `has_mask` (B,) bool: somebody drew a mask, or the tile is good; a box
+    without a mask is filled in. `kind` (B,) int64 is the tile's kind, that of the largest area, -1 where nobody
+    knows. `boxes` (B, M, 5) float32: x0, y0, x1, y1 in px of the tile and the number of the kind; rows of 0 fill up, and
+    they count only where `has_boxes` (B,) bool.
+    """
+
+    kind_masks: Tensor
+    has_mask: Tensor
+    kind: Tensor
+    boxes: Tensor
+    has_boxes: Tensor
+
+
+@runtime_checkable
+class SupervisedDetector(Detector, Protocol):
+    """A detector that learns from labelled defects, all of it, and says of which kind they are."""
+
+    kinds: tuple[str, ...]
+
+    def objective(self) -> nn.Module:
+        """Make what a fit makes small: `forward(images uint8 (B, C, H, W), truth: KindTargets, seed) -> loss`."""
         ...
 
 
