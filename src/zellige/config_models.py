@@ -99,6 +99,38 @@ class DinomalyConfig:
 
 
 @dataclass
+class SegmenterConfig:
+    """See zellige.models.segmenter.Segmenter."""
+
+    name: str = "segmenter"
+    _target_: str = "zellige.models.segmenter.Segmenter"
+    kinds: list[str] = field(default_factory=list)  # empty: those of the training split; see zellige.auto_kinds
+    backbone: str = "efficientnet_lite0"
+    stages: Any = field(default_factory=lambda: [1, 2, 3, 4])
+    frozen_stages: int = 2
+    width: int = 64
+    top_share: float = 0.001
+    least_confidence: float = 0.5
+    seed: int = 0
+
+
+@dataclass
+class ClassifierConfig:
+    """See zellige.models.classifier.Classifier."""
+
+    name: str = "classifier"
+    _target_: str = "zellige.models.classifier.Classifier"
+    kinds: list[str] = field(default_factory=list)  # empty: those of the training split; see zellige.auto_kinds
+    has_good: bool = True
+    backbone: str = "efficientnet_lite0"
+    stages: Any = field(default_factory=lambda: [3, 4])
+    frozen_stages: int = 2
+    hidden: int = 256
+    least_confidence: float = 0.5
+    seed: int = 0
+
+
+@dataclass
 class OnePassConfig:
     """See zellige.training.one_pass.fit."""
 
@@ -124,8 +156,37 @@ class GradientConfig:
     learning_rate: float = 1e-3
     weight_decay: float = 1e-5
     schedule: str = "cosine"
+    warmup_epochs: int = 0
+    clip_norm: float | None = None
+    average: float = 0.0
     evaluate_every: int = 1
     patience: int | None = 10
     defect_share: float = 0.25
     cache_mb: int = 4096
+    seed: int = 0
+
+
+@dataclass
+class SupervisedConfig:
+    """See zellige.training.supervised_recipe.SupervisedRecipe."""
+
+    _target_: str = "zellige.training.supervised.fit"
+    _partial_: bool = True
+    epochs: int = 40
+    batch_size: int = 16
+    accumulate: int = 1
+    learning_rate: float = 3e-3
+    backbone_rate: float = 0.1
+    weight_decay: float = 1e-2
+    schedule: str = "cosine"
+    warmup_epochs: int = 1
+    clip_norm: float | None = 5.0
+    average: float = 0.0
+    evaluate_every: int = 1
+    patience: int | None = 10
+    balance: float = 0.5
+    crops: str = "random"
+    draws_per_image: int = 1
+    num_workers: int = 0
+    cache_mb: int = 2048
     seed: int = 0

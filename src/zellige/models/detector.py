@@ -146,6 +146,15 @@ class SupervisedDetector(Detector, Protocol):
         ...
 
 
+@runtime_checkable
+class KindSettlingDetector(SupervisedDetector, Protocol):
+    """A supervised detector that needs labelled images which it did not learn from, once its weights are final."""
+
+    def settle(self, batches: Iterable[tuple[Tensor, KindTargets]]) -> None:
+        """Take what brings its probabilities to the error rates on held-out tiles uint8 (B, C, H, W)."""
+        ...
+
+
 class ScaledInput(nn.Module):
     """Turn uint8 pixels into what an ImageNet-trained backbone expects: three channels, normalized."""
 
