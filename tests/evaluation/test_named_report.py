@@ -10,7 +10,9 @@ from zellige.core.errors import InputError
 from zellige.core.named import FoundBoxes, KindMap
 from zellige.core.types import Calibration, LabelledBox, Sample
 from zellige.evaluation.html import write_html
+from zellige.evaluation.kind_metrics import count_pairs
 from zellige.evaluation.named_pictures import select_cases, write_named_pictures
+from zellige.evaluation.named_plots import plot_confusion
 from zellige.evaluation.named_report import named_report
 from zellige.evaluation.predictions import PredictionWriter
 from zellige.evaluation.report import evaluate
@@ -155,3 +157,13 @@ def test_the_page_says_kinds_and_shows_pictures(predicted, tmp_path):
 def test_other_splits_are_refused(predicted):
     with pytest.raises(InputError, match="expected val and test predictions, got test and val"):
         named_report(predicted("test", "boxes"), predicted("val", "boxes"), CALIBRATION, times=60)
+
+
+def test_any_number_and_name_of_kinds_fits_a_picture(tmp_path):
+    names = [f"kind {number} with a long name $_$" for number in range(26)]
+    for kinds in (names[:1], names):
+        pairs = [(kind, kinds[place // 2]) for place, kind in enumerate(kinds)]
+        path = plot_confusion(count_pairs(pairs), "title", "words", tmp_path / "matrix.png")
+        height, width, _ = cv2.imread(str(path)).shape
+        assert width == 1200
+        assert height > 100 + 26 * len(kinds)

@@ -49,11 +49,11 @@ def write_named_pictures(
     """
     paths = []
     if report.whole.confusion.counts.size:
-        words = f"{report.whole.accuracy.n} TEST images; each row adds up to 100 %"
+        words = f"{report.whole.accuracy.n} TEST images; in brackets how many of each, and each row adds up to 100 %"
         path = out_dir / "kinds_images.png"
         paths.append(plot_confusion(report.whole.confusion, "Kinds of whole images", words, path))
     if report.boxes.num_true:
-        words = "TEST at the operating point; a found defect stands for a marked one where their IoU is above 0.33"
+        words = "TEST at the operating point, in brackets how many of each; matched where the IoU is above 0.33"
         path = out_dir / "kinds_defects.png"
         paths.append(plot_confusion(report.defects, "Kinds of single defects", words, path))
         paths.append(plot_curves(report.boxes, out_dir / "kinds_curves.png"))

@@ -1,5 +1,6 @@
 """Pictures of kinds: confusion matrices that people can read, and precision over recall of each kind."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,8 @@ from zellige.evaluation.plots import GRID, INK, KIND_COLORS, MUTED, STYLE, WIDTH
 
 _RIGHT, _WRONG = "#35678b", "#b5462f"
 _LEFT, _BOTTOM, _MARGIN = 250, 30, 40
-_TOP, _TURNED_PX = 138, 86
-"""Room for title and names above the cells, and more where the names have to be turned."""
+_TOP, _LETTER_PX = 138, 7.2
+"""Room for title and names above the cells, and of a letter of a name."""
 _MAX_CELL_WIDTH, _MAX_CELL_HEIGHT, _MIN_CELL_HEIGHT = 130, 56, 26
 _DASHES = ("-", (0, (5, 2)), (0, (1, 1.5)))
 
@@ -29,8 +30,9 @@ def plot_confusion(confusion: Confusion, title: str, subtitle: str, path: Path) 
     num_rows, num_columns = confusion.counts.shape
     cell_width = min(_MAX_CELL_WIDTH, (WIDTH_PX - _LEFT - _MARGIN) / num_columns)
     cell_height = max(_MIN_CELL_HEIGHT, min(_MAX_CELL_HEIGHT, cell_width))
-    is_turned = max(map(len, confusion.said_names)) * 7.5 > cell_width
-    height = round(_TOP + _TURNED_PX * is_turned + num_rows * cell_height + _BOTTOM)
+    longest = _LETTER_PX * max(len(_short(name)) for name in confusion.said_names)
+    angle = 0 if longest < cell_width else 35 if cell_width > 48 else 60
+    height = round(_TOP + longest * math.sin(math.radians(angle)) + num_rows * cell_height + _BOTTOM)
     with mpl.rc_context({**STYLE, "axes.grid": False}):
         figure = new_figure(height)
         figure.text(0.02, 1 - 22 / height, title, size=15, weight="bold", va="top")
@@ -39,7 +41,7 @@ def plot_confusion(confusion: Confusion, title: str, subtitle: str, path: Path) 
         box = (_LEFT / WIDTH_PX, _BOTTOM / height, width / WIDTH_PX, num_rows * cell_height / height)
         axes = figure.add_axes(box)
         _cells(axes, confusion, min(cell_width, 2.2 * cell_height))
-        _names(axes, confusion, is_turned=is_turned)
+        _names(axes, confusion, angle)
         return save(figure, path)
 
 
@@ -59,7 +61,7 @@ def plot_curves(boxes: BoxMetrics, path: Path) -> Path:
                 color=KIND_COLORS[place % len(KIND_COLORS)],
                 ls=_DASHES[place // len(KIND_COLORS) % len(_DASHES)],
                 lw=1.6,
-                label=f"{row.kind} (n = {row.num_true}): AP {row.ap_33.value:.3f} (IoU 0.5: {row.ap_50.value:.3f})",
+                label=f"{_short(row.kind)} ({row.num_true}): AP {row.ap_33.value:.3f} (IoU 0.5: {row.ap_50.value:.3f})",
             )
         best = boxes.f_best
         if np.isfinite([best.recall.value, best.precision.value]).all():
@@ -108,11 +110,11 @@ def _cells(axes: Axes, confusion: Confusion, room_px: float) -> None:
             axes.text(column + 0.5, row + 0.56, f"{100 * share:.0f} %", va="top", size=size * 0.78, **shown)
 
 
-def _names(axes: Axes, confusion: Confusion, *, is_turned: bool) -> None:
+def _names(axes: Axes, confusion: Confusion, angle: float) -> None:
     num_rows, num_columns = confusion.counts.shape
     axes.set(xlim=(0, num_columns), ylim=(num_rows, 0))
     axes.spines[:].set_visible(False)
-    turned: dict[str, Any] = {"rotation": 35, "ha": "left", "rotation_mode": "anchor"} if is_turned else {}
+    turned: dict[str, Any] = {"rotation": angle, "ha": "left", "rotation_mode": "anchor"} if angle else {}
     axes.xaxis.tick_top()
     axes.xaxis.set_label_position("top")
     axes.set_xticks(np.arange(num_columns) + 0.5, [_short(name) for name in confusion.said_names], **turned)
@@ -126,8 +128,9 @@ def _names(axes: Axes, confusion: Confusion, *, is_turned: bool) -> None:
     axes.set_yticks(np.arange(num_rows) + 0.5, rows)
     axes.tick_params(length=0, colors=INK, labelsize=10, pad=6, which="both")
     axes.set_xlabel("said to be", labelpad=10, weight="bold")
-    axes.set_ylabel("is in truth (how many)", labelpad=10, weight="bold")
+    axes.set_ylabel("is in truth", labelpad=10, weight="bold")
 
 
 def _short(name: str, limit: int = 22) -> str:
-    return name if len(name) <= limit else f"{name[: limit - 1]}…"
+    """Cut a long name, and keep matplotlib from reading a dollar sign as mathematics."""
+    return (name if len(name) <= limit else f"{name[: limit - 1]}…").replace("$", r"\$")
