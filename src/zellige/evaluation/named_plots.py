@@ -17,6 +17,8 @@ _LEFT, _BOTTOM, _MARGIN = 250, 30, 40
 _TOP, _LETTER_PX = 138, 7.2
 """Room for title and names above the cells, and of a letter of a name."""
 _MAX_CELL_WIDTH, _MAX_CELL_HEIGHT, _MIN_CELL_HEIGHT = 130, 56, 26
+_FEW = 6.5
+"""Size of the text from which on empty cells say so; smaller cells stay empty."""
 _DASHES = ("-", (0, (5, 2)), (0, (1, 1.5)))
 
 
@@ -90,7 +92,7 @@ def _step(axes: Axes, curve: Curve, **look: Any) -> None:
 
 def _cells(axes: Axes, confusion: Confusion, room_px: float) -> None:
     """Color and label each cell; `room_px` decides the size of the text."""
-    size = float(np.clip(room_px / 8, 6.5, 12))
+    size = float(np.clip(room_px / 8, _FEW, 12))
     for row, true in enumerate(confusion.true_names):
         total = max(int(confusion.counts[row].sum()), 1)
         for column, said in enumerate(confusion.said_names):
@@ -102,7 +104,8 @@ def _cells(axes: Axes, confusion: Confusion, room_px: float) -> None:
                 mpl.patches.Rectangle((column, row), 1, 1, facecolor=face, edgecolor=GRID, lw=1, clip_on=False)
             )
             if not count:
-                axes.text(column + 0.5, row + 0.5, "0", ha="center", va="center", size=size * 0.8, color="#b9c2c9")
+                if size > _FEW:
+                    axes.text(column + 0.5, row + 0.5, "0", ha="center", va="center", size=size * 0.8, color="#b9c2c9")
                 continue
             ink = "white" if share > 0.55 else INK
             shown: dict[str, Any] = {"ha": "center", "color": ink}
