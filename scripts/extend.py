@@ -12,6 +12,7 @@ from zellige.config_extend import ExtendConfig
 from zellige.core.errors import ConfigError
 from zellige.data.dataset import TileDataset
 from zellige.evaluation.calibrate import calibrate
+from zellige.evaluation.named_report import named_report
 from zellige.evaluation.report import evaluate
 from zellige.extension import added_argument, join, lineage, new_place, parent_tags, rejected_rate, save_settings
 from zellige.finished_run import open_run
@@ -40,11 +41,12 @@ def main(composed: DictConfig) -> None:
         on_val, on_test = predict(old.detector, val, "val", **look), predict(old.detector, test, "test", **look)
         calibration = calibrate(on_val, to_target(config.calibration), **config.calibration.rules())
         evaluation, speed = evaluate(on_test, calibration), milliseconds_per_image(old.detector, test, fabric=fabric)
+        named = named_report(on_val, on_test, calibration)
         identity, facts = lineage(name, old, joined, calibration, rejected_rate(on_val, calibration, joined.val))
         costs = {"fit_seconds": joined.cost.fit_seconds, "predict_ms_per_image": speed}
-        draft = {**build_report(identity, evaluation, old.data, costs), "extension": facts}
+        draft = {**build_report(identity, evaluation, old.data, costs, named), "extension": facts}
         report = write_release(old.detector, calibration, draft, on_test, optics, config, run_dir / f"{name}.zellige")
-        write_report(run_dir, report, evaluation, on_test)
+        write_report(run_dir, report, evaluation, on_test, named)
         for predictions in () if config.engine.keep_maps else (on_val, on_test):
             predictions.drop_maps()
         if tracking.enabled:

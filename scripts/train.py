@@ -13,6 +13,7 @@ from zellige.core.errors import ConfigError
 from zellige.data.augment import Augment
 from zellige.data.dataset import TileDataset
 from zellige.evaluation.calibrate import calibrate
+from zellige.evaluation.named_report import named_report
 from zellige.evaluation.report import evaluate
 from zellige.program import run
 from zellige.release import backbone_in_words, check_ready, log_release, write_release
@@ -61,6 +62,7 @@ def main(composed: DictConfig) -> None:
         save_checkpoint(detector, run_dir / "detector.safetensors")
         calibration = calibrate(on_val, target, **config.calibration.rules())
         evaluation = evaluate(on_test, calibration)
+        named = named_report(on_val, on_test, calibration)
 
         speed = milliseconds_per_image(detector, test, fabric=fabric)
         costs = {"fit_seconds": fitted.fit_seconds, "predict_ms_per_image": speed}
@@ -74,9 +76,9 @@ def main(composed: DictConfig) -> None:
         }
         if fabric.world_size > 1:
             identity["processes"] = str(fabric.world_size)
-        draft = build_report(identity, evaluation, data_report, costs)
+        draft = build_report(identity, evaluation, data_report, costs, named)
         report = write_release(detector, calibration, draft, on_test, optics, config, run_dir / f"{name}.zellige")
-        write_report(run_dir, report, evaluation, on_test)
+        write_report(run_dir, report, evaluation, on_test, named)
         if not config.engine.keep_maps:
             on_val.drop_maps()
             on_test.drop_maps()

@@ -7,6 +7,8 @@ from typing import Any
 from zellige.core.memory import peak_memory_mb
 from zellige.data.report import DataReport
 from zellige.evaluation.html import rate_words, write_html
+from zellige.evaluation.named_pictures import write_named_pictures
+from zellige.evaluation.named_report import NamedReport
 from zellige.evaluation.pictures import write_pictures
 from zellige.evaluation.predictions import PredictionSet
 from zellige.evaluation.report import EvaluationReport, write_predictions_csv
@@ -25,28 +27,42 @@ METRICS = (
 
 
 def build_report(
-    identity: Mapping[str, Any], evaluation: EvaluationReport, data: DataReport, costs: Mapping[str, float]
+    identity: Mapping[str, Any],
+    evaluation: EvaluationReport,
+    data: DataReport,
+    costs: Mapping[str, float],
+    named: NamedReport | None = None,
 ) -> dict[str, Any]:
     """Join everything that is known of a run into strict JSON values.
 
     Args:
         identity: what identifies the run; its "name" is the run's name.
         costs: fit_seconds, predict_ms_per_image and the like; the peak memory so far is added.
+        named: where the detector names kinds.
     """
     return {
         "run": dict(identity),
         **evaluation.to_json(),
+        **({} if named is None else {"kinds": named.to_json()}),
         **costs,
         "peak_memory_mb": round(peak_memory_mb(), 1),
         "data": data.to_json(),
     }
 
 
-def write_report(run_dir: Path, report: dict[str, Any], evaluation: EvaluationReport, test: PredictionSet) -> None:
+def write_report(
+    run_dir: Path,
+    report: dict[str, Any],
+    evaluation: EvaluationReport,
+    test: PredictionSet,
+    named: NamedReport | None = None,
+) -> None:
     """Write report.json, data_report.json, predictions.csv, pictures/ and report.html into a run folder."""
     pictures = run_dir / "pictures"
     pictures.mkdir(exist_ok=True)
     write_pictures(test, evaluation, pictures)
+    if named is not None:
+        write_named_pictures(test.samples, named, pictures)
     write_predictions_csv(evaluation, run_dir / "predictions.csv")
     write_json(run_dir / "data_report.json", report["data"])
     write_json(run_dir / "report.json", report)
@@ -71,7 +87,21 @@ def metrics_of(report: Mapping[str, Any]) -> dict[str, float | None]:
             f"{name}_low": report[name]["low"],
             f"{name}_high": report[name]["high"],
         }
-    return metrics
+    return metrics | _kind_metrics_of(report.get("kinds"))
+
+
+def _kind_metrics_of(kinds: Mapping[str, Any] | None) -> dict[str, float | None]:
+    """The numbers of kinds that runs are compared by; none where the detector names none."""
+    if kinds is None:
+        return {}
+    boxes, masks = kinds["boxes"], kinds["masks"]
+    return {
+        "accuracy": kinds["whole"]["accuracy"]["value"],
+        "macro_f1": kinds["whole"]["macro_f1"]["value"],
+        **{name: boxes[name]["value"] for name in ("map_33", "map_50", "map")},
+        "f_best": boxes["f_best"]["f"]["value"],
+        "mean_iou": None if masks is None else masks["mean_iou"]["value"],
+    }
 
 
 def summary(report: Mapping[str, Any]) -> list[str]:

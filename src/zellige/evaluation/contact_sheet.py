@@ -117,12 +117,12 @@ def draw_sheet(title: str, subtitle: str, cases: Sequence[Case], scale: MapScale
     height = _HEADER + sum(row_heights) + (_FOOTER if cases else 0)
     with mpl.rc_context({**STYLE, "axes.grid": False}):
         figure = new_figure(height)
-        _text(figure, _MARGIN, 22, title, size=15, weight="bold")
-        _text(figure, _MARGIN, 50, subtitle, color=MUTED)
+        put_text(figure, _MARGIN, 22, title, size=15, weight="bold")
+        put_text(figure, _MARGIN, 50, subtitle, color=MUTED)
         if cases:
             _legend(figure, scale)
         else:
-            _text(figure, _MARGIN, 82, "none", size=13, color=MUTED)
+            put_text(figure, _MARGIN, 82, "none", size=13, color=MUTED)
         top = _HEADER
         for index, case in enumerate(cases):
             column = index % _COLUMNS
@@ -193,7 +193,7 @@ def _draw_case(figure: Figure, case: Case, scale: MapScale, left: int, top: int,
         ((left, top), case.image, case.drawn_around),
         (second, overlay, case.drawn),
     ):
-        axes = figure.add_axes(_box(figure, x, y, width, height))
+        axes = figure.add_axes(px_box(figure, x, y, width, height))
         axes.imshow(pixels, extent=(0, case.image.shape[1], case.image.shape[0], 0), aspect="auto")
         for points in outlines:
             axes.plot(*points.T, color=DRAWN_COLOR, lw=1.2)
@@ -203,8 +203,8 @@ def _draw_case(figure: Figure, case: Case, scale: MapScale, left: int, top: int,
         axes.set(xlim=(0, case.image.shape[1]), ylim=(case.image.shape[0], 0), xticks=[], yticks=[])
         axes.spines[:].set_visible(False)
     below = top + (2 * height + 6 if is_wide else height)
-    _text(figure, left, below + 7, _shorten(case.title), size=9.5, weight="bold")
-    _text(figure, left, below + 25, f"{case.facts}  ·  {case.note}", size=9, color=MUTED)
+    put_text(figure, left, below + 7, shorten(case.title), size=9.5, weight="bold")
+    put_text(figure, left, below + 25, f"{case.facts}  ·  {case.note}", size=9, color=MUTED)
 
 
 def _overlay(case: Case, scale: MapScale) -> Pixels:
@@ -226,26 +226,27 @@ def _legend(figure: Figure, scale: MapScale) -> None:
         handles=handles, loc="upper left", bbox_to_anchor=anchor, ncols=2, fontsize=9, borderaxespad=0, borderpad=0
     )
     left, top, width = WIDTH_PX - _MARGIN - 280, 92, 260
-    axes = figure.add_axes(_box(figure, left, top, width, 10))
+    axes = figure.add_axes(px_box(figure, left, top, width, 10))
     axes.imshow(np.linspace(0, 1, 256)[None], aspect="auto", cmap=_COLORMAP, extent=(scale.low, scale.high, 0, 1))
     axes.axvline(scale.threshold, color=INK, lw=1.5)
     axes.set(yticks=[], xticks=[])
     axes.spines[:].set_color(GRID)
     at = left + round(width * (scale.threshold - scale.low) / (scale.high - scale.low))
-    _text(figure, left - 12, top - 3, "anomaly map", size=9, color=MUTED, align="right")
-    _text(figure, at, top - 16, f"pixel threshold {scale.threshold:.3g}", size=8, align="center")
-    _text(figure, left, top + 13, f"{scale.low:.3g}", size=8, color=MUTED, align="center")
-    _text(figure, left + width, top + 13, f"{scale.high:.3g}", size=8, color=MUTED, align="center")
+    put_text(figure, left - 12, top - 3, "anomaly map", size=9, color=MUTED, align="right")
+    put_text(figure, at, top - 16, f"pixel threshold {scale.threshold:.3g}", size=8, align="center")
+    put_text(figure, left, top + 13, f"{scale.low:.3g}", size=8, color=MUTED, align="center")
+    put_text(figure, left + width, top + 13, f"{scale.high:.3g}", size=8, color=MUTED, align="center")
 
 
-def _shorten(text: str, limit: int = 64) -> str:
+def shorten(text: str, limit: int = 64) -> str:
+    """Keep the start and the longer end of a long text."""
     if len(text) <= limit:
         return text
     tail = math.floor(limit * 0.6)
     return f"{text[: limit - tail - 1]}…{text[-tail:]}"
 
 
-def _text(
+def put_text(
     figure: Figure,
     x: int,
     y: int,
@@ -261,7 +262,7 @@ def _text(
     figure.text(*position, text, size=size, weight=weight, color=color, ha=align, va="top", parse_math=False)
 
 
-def _box(figure: Figure, x: float, y: float, width: float, height: float) -> tuple[float, float, float, float]:
+def px_box(figure: Figure, x: float, y: float, width: float, height: float) -> tuple[float, float, float, float]:
     """A rectangle in px from the top left, as matplotlib's (left, bottom, width, height) fractions."""
     total = _height(figure)
     return x / WIDTH_PX, 1 - (y + height) / total, width / WIDTH_PX, height / total

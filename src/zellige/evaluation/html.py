@@ -1,6 +1,5 @@
 """The evaluation report as one HTML page that needs nothing else: no network, no script, pictures inside."""
 
-import base64
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from pathlib import Path
@@ -8,7 +7,9 @@ from typing import Any
 
 from zellige.core.errors import InputError
 from zellige.evaluation.calibrate import NOT_SHOWN, PRESUMES
+from zellige.evaluation.html_parts import card, figures, percent
 from zellige.evaluation.html_style import CSS
+from zellige.evaluation.named_html import named_section
 
 Json = Mapping[str, Any]
 
@@ -42,7 +43,7 @@ def write_html(report: Json, pictures_dir: Path, out: Path) -> None:
     Args:
         report: `EvaluationReport.to_json()`, and where known: "data" (a data report's JSON: splits, warnings,
             shortcut, duplicates, skipped), "run" (names and values that identify the run; its "name" is the title),
-            "fit_seconds", "predict_ms_per_image", "peak_memory_mb".
+            "fit_seconds", "predict_ms_per_image", "peak_memory_mb", and "kinds" (`NamedReport.to_json()`).
         pictures_dir: where `write_pictures` put its PNG files; those present are embedded.
         out: the file to write.
 
@@ -62,9 +63,9 @@ def write_html(report: Json, pictures_dir: Path, out: Path) -> None:
         _classes("By kind", "Kind", report["by_kind"]),
         _classes("By size of the largest drawn defect", "Length", report["by_size"]),
         _metrics(report),
-        _data(report.get("data")),
     ]
     try:
+        parts += [named_section(report.get("kinds"), pictures_dir), _data(report.get("data"))]
         parts.append(_pictures(pictures_dir))
         page = html_page(title, [*parts, _identity(report, run), _footer(report)])
         out.write_text(page, encoding="utf-8")
@@ -84,10 +85,10 @@ def rate_words(class_name: str, event: str, rate: Json) -> str:
     events = round(rate["value"] * rate["n"])
     count = f"{events} of {rate['n']} {class_name} pieces {event}"
     if events == 0:
-        return f"{count}: at most {_percent(rate['high'])}"
+        return f"{count}: at most {percent(rate['high'])}"
     if events == rate["n"]:
-        return f"{count}: at least {_percent(rate['low'])}"
-    return f"{count}: {_percent(rate['value'])}, between {_percent(rate['low'])} and {_percent(rate['high'])}"
+        return f"{count}: at least {percent(rate['low'])}"
+    return f"{count}: {percent(rate['value'])}, between {percent(rate['low'])} and {percent(rate['high'])}"
 
 
 def html_page(title: str, parts: Iterable[str]) -> str:
@@ -134,21 +135,14 @@ def _cards(report: Json) -> str:
         _rate_card(
             "False rejects", rate_words("good", "rejected", report["false_reject_rate"]), report["false_reject_rate"]
         ),
-        _card("Undecided", str(sum(events)), " and ".join(left) + " pieces left to a person"),
-        _card("Image AUROC", "–" if auroc is None else f"{auroc:.4f}", auroc_words),
+        card("Undecided", str(sum(events)), " and ".join(left) + " pieces left to a person"),
+        card("Image AUROC", "–" if auroc is None else f"{auroc:.4f}", auroc_words),
     ]
     return f'<div class="cards">{"".join(cards)}</div>'
 
 
 def _rate_card(what: str, words: str, rate: Json) -> str:
-    return _card(what, "–" if rate["value"] is None else _percent(rate["value"]), words)
-
-
-def _card(what: str, number: str, words: str) -> str:
-    return (
-        f'<div class="card"><div class="what">{escape(what)}</div><div class="number">{escape(number)}</div>'
-        f'<div class="words">{escape(words).replace(" %", "&nbsp;%")}</div></div>'
-    )
+    return card(what, "–" if rate["value"] is None else percent(rate["value"]), words)
 
 
 def _guarantee(calibration: Json) -> str:
@@ -195,7 +189,7 @@ def _classes(title: str, name: str, rows: Sequence[Json]) -> str:
 def _error_words(row: Json) -> str:
     rate = row["error_rate"]
     word = "rejected" if row["name"] == "good" else "escaped"
-    return f"{_percent(rate['value'])} {word} ({_percent(rate['low'])} to {_percent(rate['high'])})"
+    return f"{percent(rate['value'])} {word} ({percent(rate['low'])} to {percent(rate['high'])})"
 
 
 def _interval(rate: Json) -> str:
@@ -262,15 +256,8 @@ def _data_facts(data: Json) -> list[tuple[str, str]]:
 
 
 def _pictures(folder: Path) -> str:
-    figures = []
-    for name, caption in _PICTURES.items():
-        path = folder / f"{name}.png"
-        if not path.is_file():
-            continue
-        content = base64.b64encode(path.read_bytes()).decode("ascii")
-        image = f'<img alt="{escape(caption)}" src="data:image/png;base64,{content}">'
-        figures.append(f"<figure>{image}<figcaption>{escape(caption)}</figcaption></figure>")
-    return f"<h2>Pictures</h2>{''.join(figures)}" if figures else ""
+    shown = figures(folder, _PICTURES)
+    return f"<h2>Pictures</h2>{shown}" if shown else ""
 
 
 def _identity(report: Json, run: Json) -> str:
@@ -303,12 +290,3 @@ def _footer(report: Json) -> str:
 
 def _groups(report: Json) -> str:
     return f"{report['num_groups']} group{'' if report['num_groups'] == 1 else 's'}"
-
-
-def _percent(share: float | None) -> str:
-    if share is None:
-        return "–"
-    percent = 100 * share
-    digits = 2 if 0 < percent < 0.1 or 99.9 < percent < 100 else 1
-    text = f"{percent:.{digits}f}"
-    return f"{text.rstrip('0').rstrip('.')} %"
