@@ -15,7 +15,7 @@ from tests.conftest import save_image
 from tests.export.naming_detectors import KINDS, SpotBoxes, SpotRegions
 from zellige.core.bundle import ModelBundle
 from zellige.core.decision import decide
-from zellige.core.errors import BundleError
+from zellige.core.errors import BundleError, InputError
 from zellige.core.image_files import read_frame
 from zellige.core.kind_rules import KindRule, Severity
 from zellige.core.named import FoundBoxes, KindMap
@@ -27,8 +27,10 @@ from zellige.evaluation.report import EvaluationReport, evaluate
 from zellige.export.build_bundle import Identity, Optics, export_bundle
 from zellige.export.named_parity import defects_iou
 from zellige.export.parity import Parity, verify_parity
+from zellige.finished_run import _calibration
 from zellige.station.describe import describe
 from zellige.station.records import to_record
+from zellige.station.roll_setup import RollOptions, prepare_roll
 from zellige.station.runtime import Runtime, inspect
 from zellige.training import predict as predicting
 from zellige.training.predict import predict
@@ -71,6 +73,7 @@ class Road:
     test: PredictionSet
     calibration: Calibration
     report: EvaluationReport
+    path: Path
     bundle: ModelBundle
     parity: Parity
 
@@ -98,6 +101,7 @@ def road(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         test=on_test,
         calibration=calibration,
         report=report,
+        path=path,
         bundle=bundle,
         parity=parity,
     )
@@ -198,6 +202,18 @@ def test_a_model_without_the_output_that_names_is_refused(road: Road) -> None:
     silent = road.bundle.manifest.model_copy(update={"kinds": ()})
     with pytest.raises(BundleError, match="outputs anomaly_map, score; got"):
         Runtime(dataclasses.replace(road.bundle, manifest=silent))
+
+
+def test_the_operating_point_of_a_finished_run_is_read_with_its_rules(road: Road) -> None:
+    stored = json.loads(json.dumps(road.report.to_json()))["calibration"]
+    assert _calibration(stored) == road.calibration
+    del stored["kind_rules"]  # of a run that knew none
+    assert _calibration(stored) == dataclasses.replace(road.calibration, kind_rules=())
+
+
+def test_a_roll_is_not_judged_by_a_model_that_names(road: Road, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="expected a model that names no kinds"):
+        prepare_roll(road.path, tmp_path, None, RollOptions())
 
 
 def test_iou_of_defects_passes_over_what_is_at_the_threshold() -> None:
