@@ -209,6 +209,16 @@ def test_without_true_boxes_nothing_is_defined():
     assert numbers["f_best"]["f"]["value"] is None
 
 
+def test_where_nothing_is_right_the_score_is_zero_and_not_unknown():
+    true = tuple(TrueDefect(sample_id=name, kind="hole", box=(0, 0, 9, 9)) for name in "ab")
+    found = tuple(FoundDefect(sample_id="a", kind="hole", score=s, box=(50, 50, 59, 59)) for s in (0.25, 0.75))
+    rows = FoundRows(images=("a", "b"), groups=("a", "b"), found=found, true=true)
+    assert best_threshold(rows) == 0.75
+    numbers = measure_boxes(rows, 0.75, GroupBootstrap(rows.groups, times=20))
+    assert (numbers.f_best.f.value, numbers.f_limit.f.value, numbers.map_33.value) == (0.0, 0.0, 0.0)
+    assert math.isnan(best_threshold(FoundRows(images=rows.images, groups=rows.groups, found=(), true=true)))
+
+
 def test_weights_are_copies_of_images():
     """A resample that holds an image twice gives what a set with that image twice gives."""
     rows = random_rows(2, digits=6)

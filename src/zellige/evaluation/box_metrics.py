@@ -151,12 +151,12 @@ def measure_boxes(rows: FoundRows, threshold: float, boot: GroupBootstrap) -> Bo
 
 
 def best_threshold(rows: FoundRows) -> float:
-    """Pick the score from which on boxes count so that F is highest (hits by DeepPCB); NaN without a hit.
+    """Pick the score from which on boxes count so that F is highest; NaN where nothing is there or found.
 
-    Among equally good ones the highest is taken: it draws the fewest boxes.
+    Hits are by DeepPCB. Among equally good ones the highest is taken: it draws the fewest boxes.
     """
     pooled = pool(list(rank(rows, (DEEPPCB_IOU,)).values()), len(rows.images))
-    if not pooled.hits.any():
+    if not (pooled.num_true.any() and len(pooled.scores)):
         return math.nan
     ends = _ends_of_ties(pooled.scores)
     f = 2 * np.cumsum(pooled.hits[0])[ends] / (ends + 1 + pooled.num_true.sum())

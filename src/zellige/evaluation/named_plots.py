@@ -86,8 +86,8 @@ def plot_curves(boxes: BoxMetrics, path: Path) -> Path:
 
 def _step(axes: Axes, curve: Curve, **look: Any) -> None:
     """Draw the steps whose area is the average precision."""
-    if len(curve.recall):
-        axes.step([0, *curve.recall], [curve.precision[0], *curve.precision], where="pre", **look)
+    start = [0.0] if len(curve.recall) else []  # of what was never found the legend alone speaks
+    axes.step([*start, *curve.recall], [*curve.precision[:1], *curve.precision], where="pre", **look)
 
 
 def _cells(axes: Axes, confusion: Confusion, room_px: float) -> None:

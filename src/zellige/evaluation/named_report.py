@@ -69,7 +69,7 @@ class NamedReport:
             names = ("map_33", "map_50", "map", "f_best", "f_limit")
             reasons |= dict.fromkeys(names, "nobody said where the defects of TEST are")
         elif math.isnan(self.boxes.f_best.threshold):
-            reasons["f_best"] = "VAL has no box that is right, so it gives no threshold"
+            reasons["f_best"] = "VAL gives no threshold: nothing is marked or nothing is found there"
         if self.masks is not None and math.isnan(self.masks.mean_iou.value):
             reasons["mean_iou"] = "TEST has no masks of which the kinds are known"
         return reasons
