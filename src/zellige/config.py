@@ -24,6 +24,7 @@ from zellige.config_models import (
     SubspaceConfig,
     SuperSimpleNetConfig,
 )
+from zellige.config_screen import ScreenConfig
 from zellige.core.errors import ConfigError
 from zellige.core.types import Geometry, GeometryMode, PixelSize, Splits
 from zellige.data.additions import add_images
@@ -160,6 +161,7 @@ class TrainConfig:
     trainer: Any = MISSING
     engine: EngineConfig = field(default_factory=EngineConfig)
     calibration: CalibrationConfig = field(default_factory=CalibrationConfig)
+    screen: ScreenConfig = field(default_factory=ScreenConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
     export: ExportConfig = field(default_factory=ExportConfig)
 

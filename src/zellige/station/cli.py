@@ -29,6 +29,8 @@ exit code of inspect:
   2  error (one line on stderr)   130  interrupted; the records so far are whole
 """
 
+_SCREEN_HELP = "let the bundle's screen pick the tiles for the net; refused where the bundle has none"
+
 _ROLL_HELP = """SOURCE is a recorded roll:
   a folder of frames          in natural order (frame_2 before frame_10); lines of missing, doubled, unreadable and
                               other-width frames are undecided
@@ -69,6 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 real_time=parsed.real_time,
                 counts=parsed.counts,
                 crops=not parsed.no_crops,
+                screen=parsed.screen,
             )
             is_clean = inspect_roll(parsed.bundle, parsed.source, parsed.profile, parsed.out, options)
             return EXIT_ALL_ACCEPTED if is_clean else EXIT_NOT_ALL_ACCEPTED
@@ -81,6 +84,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 num_threads=parsed.threads,
                 overlays=Overlays(parsed.overlays),
                 overwrite=parsed.overwrite,
+                screen=parsed.screen,
             ),
         )
     except KeyboardInterrupt:
@@ -128,6 +132,7 @@ def _parser() -> argparse.ArgumentParser:
         default=str(Overlays.REJECTED),
         help="which images to draw; rejected means REJECT and UNDECIDED (default: %(default)s)",
     )
+    inspect.add_argument("--screen", action="store_true", help=_SCREEN_HELP)
     inspect.add_argument("--overwrite", action="store_true", help="replace the verdicts and overlays in DIR")
 
     _add_roll(commands)
@@ -158,6 +163,7 @@ def _add_roll(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
     )
     roll.add_argument("--real-time", action="store_true", help="replay at the profile's line_rate_hz, not faster")
     roll.add_argument("--threads", type=_positive, metavar="N", help="threads that compute (default: all CPUs)")
+    roll.add_argument("--screen", action="store_true", help=_SCREEN_HELP)
     roll.add_argument("--no-crops", action="store_true", help="write no picture of each defect")
     roll.add_argument("--overwrite", action="store_true", help="replace the results in DIR")
 

@@ -88,6 +88,8 @@ class RollProfile(_Strict):
     repeats: RepeatSettings = RepeatSettings()
     grading: Path | None = None
     """File of the grading rules; None: no grades."""
+    screen: bool = False
+    """Whether the bundle's screen picks the tiles for the net."""
     max_streak_mm: Positive = 2000.0
     """A longer defect becomes several records."""
 

@@ -109,7 +109,11 @@ def _content(loop: RollLoop, clock: _Clock, setup: RollSetup, reason: str | None
 def _in_words(content: dict[str, Any], out_dir: Path, page: Path) -> str:
     judged = content["num_lines_judged"] / max(1, content["num_lines"])
     density, speed = content["defects_per_m2"], content["speed"]
-    rate, ceiling = speed["lines_per_s"], speed["ceiling_lines_per_s"]
+    screen = content["screen"]
+
+    def pace(which: str) -> str:
+        return f"{speed[which + 'mp_per_s']:.2f} MP/s, {speed[which + 'lines_per_s']:.0f} lines/s"
+
     rows = [
         f"{content['length_mm'] / 1000:.3f} m of {content['width_mm']:.1f} mm: {content['num_defects']} defects"
         + ("" if density is None else f", {density:.4g} per m2"),
@@ -119,7 +123,8 @@ def _in_words(content: dict[str, Any], out_dir: Path, page: Path) -> str:
             for r in content["repeats"]
         ),
         *(f"lane {g['lane']}: grade {g['grade']}" for g in content["grades"]),
-        f"speed: {speed['mp_per_s']:.2f} MP/s, {rate:.0f} lines/s; this machine does {ceiling:.0f} lines/s",
+        *([] if screen is None else [f"screen: {screen['num_screened']} of {screen['num_tiles']} tiles screened out"]),
+        f"speed: {pace('')}; ceiling of this machine: {pace('ceiling_')}",
         *(f"note: {note}" for note in content["notes"]),
         f"records: {out_dir / DEFECTS}, {out_dir / ROLL}",
         f"page: {page}",

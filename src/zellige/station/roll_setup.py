@@ -9,23 +9,29 @@ from zellige.core.flat_field import FlatField, check_flat_field_fits
 from zellige.core.flat_field_file import read_flat_field
 from zellige.core.grading import GradingRules, read_rules
 from zellige.core.manifest import Manifest
+from zellige.core.screen import Screen
 from zellige.core.types import GeometryMode, PixelSize
 from zellige.station.line_places import Counts, read_counts
 from zellige.station.profile import RollProfile, read_profile
 from zellige.station.roll_summary import Lanes, make_lanes
 from zellige.station.runtime import Runtime, replay_golden
+from zellige.station.screened_run import screen_of
 from zellige.station.sources import RollSource, open_source
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RollOptions:
-    """How to run. `real_time` replays at the profile's line rate; `counts` are the encoder's, one for each line."""
+    """How to run. `real_time` replays at the profile's line rate; `counts` are the encoder's, one for each line.
+
+    `screen` asks for the bundle's screen, as `screen` of the profile does.
+    """
 
     num_threads: int | None = None
     overwrite: bool = False
     real_time: bool = False
     counts: Path | None = None
     crops: bool = True
+    screen: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -42,6 +48,7 @@ class RollSetup:
     counts: Counts | None
     rules: GradingRules | None
     lanes: Lanes
+    screen: Screen | None = None
 
 
 def prepare_roll(bundle: Path, roll: Path, profile_path: Path | None, options: RollOptions) -> RollSetup:
@@ -49,7 +56,7 @@ def prepare_roll(bundle: Path, roll: Path, profile_path: Path | None, options: R
 
     Raises:
         BundleError: the bundle is not usable on this machine.
-        ConfigError: the profile, the grading rules, or an option that needs something else.
+        ConfigError: the profile, the grading rules, or an option that needs something else, such as a screen.
         InputError: the recording, the flat field or the counts, or a pixel size that does not fit the bundle.
     """
     profile = RollProfile() if profile_path is None else read_profile(profile_path)
@@ -72,6 +79,9 @@ def prepare_roll(bundle: Path, roll: Path, profile_path: Path | None, options: R
     geometry = manifest.geometry
     if source.width_px < geometry.width and not geometry.pad_small:
         raise InputError(f"roll {roll}: expected lines of at least a tile, {geometry.width} px, got {source.width_px}")
+    screen = screen_of(runtime.bundle, is_wanted=options.screen or profile.screen, where=where)
+    if screen is not None:
+        screen.check_fits((frame_height, source.width_px), manifest.color.num_channels, f"roll {roll}")
     setup = RollSetup(
         runtime=runtime,
         profile=profile,
@@ -83,6 +93,7 @@ def prepare_roll(bundle: Path, roll: Path, profile_path: Path | None, options: R
         counts=None if options.counts is None else read_counts(options.counts),
         rules=None if profile.grading is None else read_rules(profile.grading),
         lanes=make_lanes(profile, width_px=source.width_px, cross_web_mm=pixel_size.cross_web_mm),
+        screen=screen,
     )
     replay_golden(runtime)
     return setup
