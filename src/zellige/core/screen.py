@@ -15,7 +15,6 @@ Statistics of a cell, each with a lowest and a highest usual value:
 
 import json
 from dataclasses import dataclass
-from typing import Any
 
 import cv2
 import numpy as np
@@ -36,7 +35,6 @@ _SCHEMA = 1
 
 Floats = NDArray[np.float32]
 Mask = NDArray[np.bool_]
-Image = NDArray[np.integer[Any] | np.floating[Any]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -146,24 +144,26 @@ def _measure(plane: Pixels, cell: int) -> Floats:
     cv2.absdiff(plane[:, 1:], plane[:, :-1], dst=gradient[:, :-1])
     cv2.absdiff(plane[1:], plane[:-1], dst=along[:-1])
     cv2.add(gradient, along, dst=gradient)
-    squares = cv2.multiply(plane, plane, dtype=cv2.CV_16U)
     num_px = cell * cell
+    strip = np.empty((cell, width), np.uint16)
 
-    def total(image: Image) -> NDArray[np.float64]:
+    def total(image: Pixels, *, is_squared: bool = False) -> NDArray[np.float64]:
         sums = np.empty((rows, width), np.float32)  # exact: at most 64 x 255^2, which is below 2^24
         for row in range(rows):  # cv2.reduce adds lines several times faster than numpy
-            part = image[row * cell : (row + 1) * cell]
+            part: NDArray[np.uint8 | np.uint16] = image[row * cell : (row + 1) * cell]
+            if is_squared:  # a strip at a time stays in the cache
+                part = np.multiply(part, part, out=strip, dtype=np.uint16)
             cv2.reduce(part, 0, cv2.REDUCE_SUM, dst=sums[row : row + 1], dtype=cv2.CV_32F)
         return np.asarray(sums.reshape(rows, columns, cell).sum(axis=2, dtype=np.float64))
 
-    def highest(image: Image) -> Floats:
+    def highest(image: Pixels) -> Floats:
         lines = image.reshape(rows, cell, width).max(axis=1)
         return np.asarray(lines.reshape(rows, columns, cell).max(axis=2), np.float32)
 
     mean = total(plane) / num_px
-    variance = total(squares) / num_px - mean * mean
+    variance = total(plane, is_squared=True) / num_px - mean * mean
     around = cv2.blur(mean, (_AROUND, _AROUND), borderType=cv2.BORDER_REFLECT)
-    darkest = 255 - highest(cv2.bitwise_not(plane))
+    darkest = 255 - highest(np.asarray(cv2.bitwise_not(plane), np.uint8))
     return np.stack(
         [
             mean,
