@@ -1,10 +1,11 @@
 """Measure how fast a station is on a web with the screen on, and what the way costs without it; print one JSON line.
 
 `megapixels_per_s` is the whole way with the screen: reading the recording, frames, web, screen, net on the tiles that
-are passed, map, regions, stitching, records. `throughput_ratio` is bench_roll's, with the net on every tile of a part of
-the web: the time of the bare `session.run` divided by that of the whole way. Both are wall time on --threads threads,
-the best of the repeats: run it on an idle machine. The web is the bundle's good golden frame, mirrored on and on, with a
-white defect in every --every lines. A bundle without a screen gets limits from that frame, which is enough for a speed.
+are passed, map, regions, stitching, records. `throughput_ratio` is bench_roll's, with the net on every tile of a part
+of the web: the time of the bare `session.run` divided by that of the whole way. Both are wall time on --threads
+threads, the best of the repeats: run it on an idle machine. The web is the bundle's good golden frame,
+mirrored on and on, with a white defect in every --every lines. A bundle without a screen gets limits from that frame,
+which is enough for a speed.
 """
 
 import argparse
@@ -94,8 +95,8 @@ def with_screen(setup: RollSetup, good: Pixels) -> RollSetup:
 
 
 def statistics(web: Pixels) -> np.ndarray:
-    """Of the cells of a web at every fourth phase: frames do not begin where the golden frame did."""
-    phases = [cell_statistics(web[shift:, shift:], 16) for shift in range(0, 16, 4)]
+    """Of the cells of a web at every phase along it: frames do not begin where the golden frame did."""
+    phases = [cell_statistics(web[shift:], 16) for shift in range(16)]
     return np.concatenate([found.reshape(len(found), -1) for found in phases], axis=1)
 
 
