@@ -11,7 +11,9 @@ from zellige.core.bundle import read_bundle
 from zellige.core.errors import USER_ERRORS, ConfigError
 from zellige.core.types import PixelSize
 from zellige.station import camera_command
+from zellige.station.camera_source import LiveCamera
 from zellige.station.describe import describe
+from zellige.station.end_of_roll import ended_by_signal
 from zellige.station.inspection import Options, Overlays, inspect_images
 from zellige.station.roll import inspect_roll
 from zellige.station.roll_setup import RollOptions
@@ -31,7 +33,8 @@ exit code of inspect:
 
 _SCREEN_HELP = "let the bundle's screen pick the tiles for the net; refused where the bundle has none"
 
-_ROLL_HELP = """SOURCE is a recorded roll:
+_ROLL_HELP = """With --camera the roll ends at Ctrl-C (once), and what the camera did not deliver is undecided.
+SOURCE is a recorded roll:
   a folder of frames          in natural order (frame_2 before frame_10); lines of missing, doubled, unreadable and
                               other-width frames are undecided
   NAME.pgm, NAME.ppm          one tall image, read block by block
@@ -73,8 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 crops=not parsed.no_crops,
                 screen=parsed.screen,
             )
-            is_clean = inspect_roll(parsed.bundle, parsed.source, parsed.profile, parsed.out, options)
-            return EXIT_ALL_ACCEPTED if is_clean else EXIT_NOT_ALL_ACCEPTED
+            return EXIT_ALL_ACCEPTED if _inspect_roll(parsed, options) else EXIT_NOT_ALL_ACCEPTED
         all_accepted = inspect_images(
             parsed.bundle,
             parsed.images,
@@ -94,6 +96,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"zellige-station: {error}\n")
         return EXIT_ERROR
     return EXIT_ALL_ACCEPTED if all_accepted else EXIT_NOT_ALL_ACCEPTED
+
+
+def _inspect_roll(parsed: argparse.Namespace, options: RollOptions) -> bool:
+    if (parsed.source is None) == (parsed.camera is None):
+        raise ConfigError(
+            "roll: expected SOURCE, a recording, or --camera, got " + ("none" if parsed.camera is None else "both")
+        )
+    if parsed.camera is None:
+        if parsed.frames is not None:
+            raise ConfigError("--frames: expected --camera with it, a recording has its own end")
+        return inspect_roll(parsed.bundle, parsed.source, parsed.profile, parsed.out, options)
+    with ended_by_signal() as is_ended:
+        camera = LiveCamera(name=parsed.camera or None, num_frames=parsed.frames, is_ended=is_ended)
+        return inspect_roll(parsed.bundle, camera, parsed.profile, parsed.out, options)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -146,13 +162,26 @@ def _parser() -> argparse.ArgumentParser:
 def _add_roll(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     roll = commands.add_parser(
         "roll",
-        help="inspect a recorded roll of web: defects in mm, repeats, grades",
-        description="Verify the bundle, replay its golden frames, then inspect every line of a recorded roll.",
+        help="inspect a roll of web, recorded or from a camera: defects in mm, repeats, grades",
+        description="Verify the bundle, replay its golden frames, then inspect every line of a roll.",
         epilog=_ROLL_HELP,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     roll.add_argument("bundle", type=Path, metavar="BUNDLE", help="the bundle, NAME.zellige")
-    roll.add_argument("source", type=Path, metavar="SOURCE", help="folder of frames, tall image or raw file")
+    roll.add_argument("source", type=Path, nargs="?", metavar="SOURCE", help="folder of frames, tall image or raw file")
+    roll.add_argument(
+        "--camera",
+        nargs="?",
+        const="",
+        metavar="CAMERA",
+        help="instead of SOURCE: a GigE camera by id, serial, IP or MAC address (default: the first found)",
+    )
+    roll.add_argument(
+        "--frames",
+        type=int,
+        metavar="N",
+        help="with --camera: the roll ends after so many frames (default: at Ctrl-C)",
+    )
     roll.add_argument("--profile", type=Path, metavar="FILE", help="the station's profile (default: see below)")
     roll.add_argument("--out", type=Path, required=True, metavar="DIR", help="where the results go; made if needed")
     roll.add_argument(
