@@ -13,6 +13,7 @@ from zellige.data.dataset import TileDataset
 from zellige.finished_run import open_run
 from zellige.program import run
 from zellige.release import check_ready, write_release
+from zellige.screening import screen_members
 from zellige.training.predict import predict
 
 log = logging.getLogger("export")
@@ -31,7 +32,10 @@ def main(composed: DictConfig) -> None:
         done.check_scores(on_test)
         fresh = out.with_name(f".{out.name}.new")
         try:
-            report = write_release(done.detector, done.calibration, done.report, on_test, optics, done.config, fresh)
+            members = screen_members(done.folder)
+            report = write_release(
+                done.detector, done.calibration, done.report, on_test, optics, done.config, fresh, members
+            )
             if settings.out is None and report["run"]["bundle"] != done.report["run"]["bundle"]:
                 raise InputError(
                     f"run {done.folder}: expected bundle {done.report['run']['bundle'][:12]} as trained, this "

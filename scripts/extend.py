@@ -20,6 +20,7 @@ from zellige.program import run
 from zellige.release import check_ready, log_release, write_release
 from zellige.run_folder import run_folder
 from zellige.run_report import build_report, summary, write_report
+from zellige.screening import screen_members, screen_words, settle_screen
 from zellige.tracking import check_run_name_free
 from zellige.training.predict import milliseconds_per_image, predict
 
@@ -43,9 +44,14 @@ def main(composed: DictConfig) -> None:
         evaluation, speed = evaluate(on_test, calibration), milliseconds_per_image(old.detector, test, fabric=fabric)
         named = named_report(on_val, on_test, calibration)
         identity, facts = lineage(name, old, joined, calibration, rejected_rate(on_val, calibration, joined.val))
+        screen = settle_screen(
+            config.screen, splits, (on_val, on_test), calibration, geometry=optics.geometry, run_dir=run_dir
+        )
         costs = {"fit_seconds": joined.cost.fit_seconds, "predict_ms_per_image": speed}
-        draft = {**build_report(identity, evaluation, old.data, costs, named), "extension": facts}
-        report = write_release(old.detector, calibration, draft, on_test, optics, config, run_dir / f"{name}.zellige")
+        identity |= screen_words(screen)
+        draft = {**build_report(identity, evaluation, old.data, costs, named), "extension": facts, **screen}
+        bundle, members = run_dir / f"{name}.zellige", screen_members(run_dir)
+        report = write_release(old.detector, calibration, draft, on_test, optics, config, bundle, members)
         write_report(run_dir, report, evaluation, on_test, named)
         for predictions in () if config.engine.keep_maps else (on_val, on_test):
             predictions.drop_maps()

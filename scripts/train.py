@@ -19,6 +19,7 @@ from zellige.program import run
 from zellige.release import backbone_in_words, check_ready, log_release, write_release
 from zellige.run_folder import git_commit
 from zellige.run_report import build_report, summary, write_report
+from zellige.screening import check_screen_settings, screen_members, screen_words, settle_screen
 from zellige.shared_run import settle_name, shared_run_folder
 from zellige.training.checkpoint import save_checkpoint
 from zellige.training.compiled import compiled_embed
@@ -35,6 +36,7 @@ def main(composed: DictConfig) -> None:
     fabric, target = make_fabric(config.engine, seed=config.seed), to_target(config.calibration)
     geometry = to_geometry(config.geometry)
     check_stages(config.model)
+    check_screen_settings(config.screen, geometry)
     name = settle_name(config, fabric=fabric)
     untracked = None
 
@@ -63,6 +65,9 @@ def main(composed: DictConfig) -> None:
         calibration = calibrate(on_val, target, **config.calibration.rules())
         evaluation = evaluate(on_test, calibration)
         named = named_report(on_val, on_test, calibration)
+        screen = settle_screen(
+            config.screen, splits, (on_val, on_test), calibration, geometry=geometry, run_dir=run_dir
+        )
 
         speed = milliseconds_per_image(detector, test, fabric=fabric)
         costs = {"fit_seconds": fitted.fit_seconds, "predict_ms_per_image": speed}
@@ -73,11 +78,13 @@ def main(composed: DictConfig) -> None:
             **backbone_in_words(detector),
             **shots_in_words(config.trainer, len(train)),
             **chosen,
+            **screen_words(screen),
         }
         if fabric.world_size > 1:
             identity["processes"] = str(fabric.world_size)
-        draft = build_report(identity, evaluation, data_report, costs, named)
-        report = write_release(detector, calibration, draft, on_test, optics, config, run_dir / f"{name}.zellige")
+        draft = {**build_report(identity, evaluation, data_report, costs, named), **screen}
+        bundle, members = run_dir / f"{name}.zellige", screen_members(run_dir)
+        report = write_release(detector, calibration, draft, on_test, optics, config, bundle, members)
         write_report(run_dir, report, evaluation, on_test, named)
         if not config.engine.keep_maps:
             on_val.drop_maps()

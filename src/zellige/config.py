@@ -28,11 +28,14 @@ from zellige.config_models import (
     SuperSimpleNetConfig,
     SupervisedConfig,
 )
+from zellige.config_rolls import MineConfig, RollsConfig, cut_rolls
+from zellige.config_screen import ScreenConfig
 from zellige.core.errors import ConfigError
 from zellige.core.types import Geometry, GeometryMode, PixelSize, Splits
 from zellige.data.additions import add_images
 from zellige.data.index import Rules, place
 from zellige.data.report import DataReport
+from zellige.data.resolution import check_resolution
 from zellige.data.splits import Fractions
 from zellige.data.synthetic import SyntheticWeb, make_synthetic_set
 from zellige.evaluation.calibrate import Target
@@ -86,6 +89,8 @@ class DataConfig:
     split_seed: int = 0
     fractions: FractionsConfig = field(default_factory=FractionsConfig)
     web: WebConfig | None = None
+    rolls: RollsConfig | None = None
+    smallest_defect_mm: float | None = None
 
 
 @dataclass
@@ -165,6 +170,7 @@ class TrainConfig:
     trainer: Any = MISSING
     engine: EngineConfig = field(default_factory=EngineConfig)
     calibration: CalibrationConfig = field(default_factory=CalibrationConfig)
+    screen: ScreenConfig = field(default_factory=ScreenConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
     export: ExportConfig = field(default_factory=ExportConfig)
 
@@ -230,6 +236,7 @@ def register_schemas() -> None:
     store.store(name="sweep_schema", node=SweepConfig)
     store.store(name="run_schema", node=RunConfig)
     store.store(name="extend_schema", node=ExtendConfig)
+    store.store(name="mine_schema", node=MineConfig)
     store.store(name="prepare_schema", node=PrepareConfig)
     store.store(group="model", name="patchcore_schema", node=PatchCoreConfig)
     store.store(group="model", name="subspace_schema", node=SubspaceConfig)
@@ -354,13 +361,16 @@ def load_data(config: DataConfig, *, needs_good: bool = True) -> tuple[Splits, D
     pixel_size = to_pixel_size(config.pixel_size_mm)
     if config.split_seed < 0:
         raise ConfigError(f"data.split_seed: expected 0 or more, got {config.split_seed}")
-    root = Path(config.root)
+    check_resolution(pixel_size, config.smallest_defect_mm)
+    root, fractions = Path(config.root), Fractions(**vars(config.fractions))
+    if config.rolls is not None:
+        root = cut_rolls(config.rolls, root, pixel_size, config.color, fractions, seed=config.split_seed)
     if config.web is not None:
         if pixel_size is None:
             raise ConfigError("data.pixel_size_mm: expected the synthetic web's pixel size in mm, got none")
         root = make_synthetic_set(root, SyntheticWeb(**vars(config.web), pixel_size=pixel_size))
     rules = Rules(
-        fractions=Fractions(**vars(config.fractions)),
+        fractions=fractions,
         seed=config.split_seed,
         pixel_size=pixel_size,
         duplicates=config.duplicates,

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from torch import nn
@@ -111,6 +112,7 @@ def write_release(
     optics: Optics,
     config: TrainConfig,
     path: Path,
+    members: Mapping[str, bytes] = MappingProxyType({}),
 ) -> dict[str, Any]:
     """Write the bundle of a run and return the report with the bundle's id and the parity that was measured.
 
@@ -118,6 +120,7 @@ def write_release(
         report: of the run; its "run" says name, data fingerprint and git commit.
         test: the detector's predictions of TEST, with maps.
         path: the bundle's file.
+        members: what else the bundle carries (`screening.screen_members`).
 
     Raises:
         BundleError: torch and ONNX Runtime disagree, or the bundle cannot be written.
@@ -139,6 +142,7 @@ def write_release(
         path,
         score_tolerance=config.export.score_tolerance,
         num_golden=config.export.num_golden,
+        more_members=members,
     )
     words = (
         f"{parity.num_images} images, the same verdicts, scores within "

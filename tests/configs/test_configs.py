@@ -37,10 +37,13 @@ from zellige.config_models import (
     SuperSimpleNetConfig,
     SupervisedConfig,
 )
+from zellige.config_rolls import RollsConfig
+from zellige.config_screen import ScreenConfig
 from zellige.core.errors import ConfigError
 from zellige.core.types import Geometry, PixelSize
 from zellige.data.augment import Augment
 from zellige.data.prepare_labels import prepare_labels
+from zellige.data.roll_tiles import RollTiles
 from zellige.data.splits import Fractions
 from zellige.data.synthetic import SyntheticWeb
 from zellige.evaluation.calibrate import Target
@@ -54,6 +57,7 @@ from zellige.models.segmenter import Segmenter
 from zellige.models.subspace import Subspace
 from zellige.models.super_simple_net import SuperSimpleNet
 from zellige.training import gradient, one_pass, supervised
+from zellige.training.learn_screen import learn_screen
 from zellige.training.recipe import Recipe
 from zellige.training.supervised_recipe import SupervisedRecipe
 
@@ -69,7 +73,7 @@ def composed(name: str, *overrides: str) -> Any:
 
 
 def test_the_options_are_found() -> None:
-    assert PROGRAMS == ["compare", "export_run", "extend_run", "prepare_data", "sweep", "train"]
+    assert PROGRAMS == ["compare", "export_run", "extend_run", "mine_run", "prepare_data", "sweep", "train"]
     assert {"data/folder", "experiment/demo", "geometry/tiles", "model/patchcore", "model/subspace"} <= set(OPTIONS)
 
 
@@ -92,6 +96,8 @@ def test_the_options_are_found() -> None:
         (GeometryConfig, Geometry),
         (CalibrationConfig, Target),
         (LabelsConfig, prepare_labels),
+        (ScreenConfig, learn_screen),
+        (RollsConfig, RollTiles),
     ],
 )
 def test_a_schema_has_the_defaults_of_what_it_builds(schema: type, built: type) -> None:
@@ -109,7 +115,8 @@ def test_a_schema_has_the_defaults_of_what_it_builds(schema: type, built: type) 
 def test_every_option_composes_and_becomes_objects(option: str) -> None:
     group, name = option.split("/")
     program = "sweep" if group == "search" else "train"
-    config = composed(program, f"{group}={name}", "data.root=x")
+    needed = ["data.pixel_size_mm=0.2", "data.rolls.source=y"] if option == "data/roll" else []
+    config = composed(program, f"{group}={name}", "data.root=x", *needed)
     to_geometry(config.geometry)
     to_target(config.calibration)
     to_pixel_size(config.data.pixel_size_mm)
@@ -138,6 +145,7 @@ def test_every_option_composes_and_becomes_objects(option: str) -> None:
         ("prepare_data", ["data.root=x"]),
         ("export_run", ["run=x"]),
         ("extend_run", ["run=x", "added=y"]),
+        ("mine_run", ["run=x", "roll=y", "out=z"]),
     ],
 )
 def test_every_program_composes(name: str, overrides: list[str]) -> None:

@@ -199,13 +199,15 @@ def is_inspected(anomaly_map: AnomalyMap) -> Mask:
 
 
 def to_draw(anomaly_map: AnomalyMap) -> AnomalyMap:
-    """Return a map (H, W) for pictures: what is not inspected at the lowest level of what is.
+    """Return a map (H, W) for pictures: what is not inspected at the lowest level of what is, or at 0 where nothing is.
 
     Example:
         >>> to_draw(np.array([[0.5, 2.0, IGNORED]], np.float32)).tolist()
         [[0.5, 2.0, 0.5]]
     """
     inspected = is_inspected(anomaly_map)
+    if not inspected.any():
+        return np.zeros_like(anomaly_map)
     if inspected.all():
         return anomaly_map
     return np.where(inspected, anomaly_map, anomaly_map[inspected].min())

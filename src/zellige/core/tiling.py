@@ -185,8 +185,8 @@ def join(maps: Iterable[AnomalyMap], tiles: Tiles | Layout) -> AnomalyMap:
     if len(tiles.ys) == len(tiles.xs) == 1:
         (only,) = maps
         return _masked(only[:height, :width], tiles.roi)
-    wy = _edge_weights(tiles.ys, geometry.height)
-    wx = _edge_weights(tiles.xs, geometry.width)
+    wy = edge_weights(tiles.ys, geometry.height)
+    wx = edge_weights(tiles.xs, geometry.width)
     out = np.zeros((tiles.ys[-1] + geometry.height, tiles.xs[-1] + geometry.width), np.float32)
     places = _places(tiles.ys, tiles.xs, geometry, tiles.roi)
     for (i, j), part in zip(places, maps, strict=True):
@@ -236,7 +236,7 @@ def _masked(anomaly_map: AnomalyMap, roi: Roi | None) -> AnomalyMap:
     return anomaly_map if roi is None else hide(anomaly_map, roi)
 
 
-def _edge_weights(starts: tuple[int, ...], tile: int) -> list[AnomalyMap]:
+def edge_weights(starts: tuple[int, ...], tile: int) -> list[AnomalyMap]:
     """Per tile, weights along one axis that ramp over shared pixels and sum to one over all tiles."""
     ramps = []
     position = np.arange(tile, dtype=np.float64)

@@ -195,11 +195,12 @@ def web_mask(blocks: Sequence[WebBlock], width_px: int, *, margin_px: float = 0.
         [[False, False, True, True, False, False]]
     """
     left, right = edge_lines(blocks)
-    columns = np.arange(width_px)
-    # Comparisons with NaN are false: no web, nothing inside.
-    return np.asarray(
-        (columns[None, :] >= left[:, None] + margin_px) & (columns[None, :] + 1 <= right[:, None] - margin_px)
-    )
+    starts, stops = np.ceil(left + margin_px), np.floor(right - margin_px)
+    mask = np.zeros((len(left), width_px), bool)
+    # Line by line: comparing every column with its line's edges takes twenty times as long.
+    for line in np.flatnonzero(stops > np.maximum(starts, 0)):  # a comparison with NaN is false: no web
+        mask[line, max(0, int(starts[line])) : int(stops[line])] = True
+    return mask
 
 
 def mask_outside(anomaly_map: AnomalyMap, mask: Mask) -> AnomalyMap:

@@ -7,6 +7,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -73,12 +74,14 @@ def export_bundle(
     *,
     score_tolerance: float = 1e-3,
     num_golden: int = 4,
+    more_members: Mapping[str, bytes] = MappingProxyType({}),
 ) -> tuple[ModelBundle, Parity]:
     """Write a bundle that a station accepts, or nothing.
 
     Args:
         predictions: the detector's predictions of TEST, with maps: what the graph is compared with, image by image.
         report: the JSON-able report that travels along; its rates become the expected rates.
+        more_members: content by name that travels along, such as screen.json.
         path: the bundle's file; an older one is replaced only by a bundle that has replayed its golden frames.
 
     Raises:
@@ -86,6 +89,7 @@ def export_bundle(
     """
     onnx = to_onnx(detector, geometry=optics.geometry, color=optics.color)
     golden, members = _golden_frames(detector, predictions, calibration, optics, num_golden)
+    members |= more_members
     members |= {"model.onnx": onnx, "report.json": json.dumps(report, indent=2, sort_keys=True).encode()}
     fields = _manifest_fields(detector, calibration, report, optics, identity)
     fields |= {"golden": golden, "score_tolerance": score_tolerance, "kinds": predictions.kinds}

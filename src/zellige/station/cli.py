@@ -11,7 +11,9 @@ from zellige.core.bundle import read_bundle
 from zellige.core.errors import USER_ERRORS, ConfigError
 from zellige.core.types import PixelSize
 from zellige.station import camera_command
+from zellige.station.camera_source import LiveCamera
 from zellige.station.describe import describe
+from zellige.station.end_of_roll import ended_by_signal
 from zellige.station.inspection import Options, Overlays, inspect_images
 from zellige.station.roll import inspect_roll
 from zellige.station.roll_setup import RollOptions
@@ -29,7 +31,10 @@ exit code of inspect:
   2  error (one line on stderr)   130  interrupted; the records so far are whole
 """
 
-_ROLL_HELP = """SOURCE is a recorded roll:
+_SCREEN_HELP = "let the bundle's screen pick the tiles for the net; refused where the bundle has none"
+
+_ROLL_HELP = """With --camera the roll ends at Ctrl-C (once), and what the camera did not deliver is undecided.
+SOURCE is a recorded roll:
   a folder of frames          in natural order (frame_2 before frame_10); lines of missing, doubled, unreadable and
                               other-width frames are undecided
   NAME.pgm, NAME.ppm          one tall image, read block by block
@@ -69,9 +74,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 real_time=parsed.real_time,
                 counts=parsed.counts,
                 crops=not parsed.no_crops,
+                screen=parsed.screen,
             )
-            is_clean = inspect_roll(parsed.bundle, parsed.source, parsed.profile, parsed.out, options)
-            return EXIT_ALL_ACCEPTED if is_clean else EXIT_NOT_ALL_ACCEPTED
+            return EXIT_ALL_ACCEPTED if _inspect_roll(parsed, options) else EXIT_NOT_ALL_ACCEPTED
         all_accepted = inspect_images(
             parsed.bundle,
             parsed.images,
@@ -81,6 +86,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 num_threads=parsed.threads,
                 overlays=Overlays(parsed.overlays),
                 overwrite=parsed.overwrite,
+                screen=parsed.screen,
             ),
         )
     except KeyboardInterrupt:
@@ -90,6 +96,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"zellige-station: {error}\n")
         return EXIT_ERROR
     return EXIT_ALL_ACCEPTED if all_accepted else EXIT_NOT_ALL_ACCEPTED
+
+
+def _inspect_roll(parsed: argparse.Namespace, options: RollOptions) -> bool:
+    if (parsed.source is None) == (parsed.camera is None):
+        raise ConfigError(
+            "roll: expected SOURCE, a recording, or --camera, got " + ("none" if parsed.camera is None else "both")
+        )
+    if parsed.camera is None:
+        if parsed.frames is not None:
+            raise ConfigError("--frames: expected --camera with it, a recording has its own end")
+        return inspect_roll(parsed.bundle, parsed.source, parsed.profile, parsed.out, options)
+    with ended_by_signal() as is_ended:
+        camera = LiveCamera(name=parsed.camera or None, num_frames=parsed.frames, is_ended=is_ended)
+        return inspect_roll(parsed.bundle, camera, parsed.profile, parsed.out, options)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -128,6 +148,7 @@ def _parser() -> argparse.ArgumentParser:
         default=str(Overlays.REJECTED),
         help="which images to draw; rejected means REJECT and UNDECIDED (default: %(default)s)",
     )
+    inspect.add_argument("--screen", action="store_true", help=_SCREEN_HELP)
     inspect.add_argument("--overwrite", action="store_true", help="replace the verdicts and overlays in DIR")
 
     _add_roll(commands)
@@ -141,13 +162,26 @@ def _parser() -> argparse.ArgumentParser:
 def _add_roll(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     roll = commands.add_parser(
         "roll",
-        help="inspect a recorded roll of web: defects in mm, repeats, grades",
-        description="Verify the bundle, replay its golden frames, then inspect every line of a recorded roll.",
+        help="inspect a roll of web, recorded or from a camera: defects in mm, repeats, grades",
+        description="Verify the bundle, replay its golden frames, then inspect every line of a roll.",
         epilog=_ROLL_HELP,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     roll.add_argument("bundle", type=Path, metavar="BUNDLE", help="the bundle, NAME.zellige")
-    roll.add_argument("source", type=Path, metavar="SOURCE", help="folder of frames, tall image or raw file")
+    roll.add_argument("source", type=Path, nargs="?", metavar="SOURCE", help="folder of frames, tall image or raw file")
+    roll.add_argument(
+        "--camera",
+        nargs="?",
+        const="",
+        metavar="CAMERA",
+        help="instead of SOURCE: a GigE camera by id, serial, IP or MAC address (default: the first found)",
+    )
+    roll.add_argument(
+        "--frames",
+        type=int,
+        metavar="N",
+        help="with --camera: the roll ends after so many frames (default: at Ctrl-C)",
+    )
     roll.add_argument("--profile", type=Path, metavar="FILE", help="the station's profile (default: see below)")
     roll.add_argument("--out", type=Path, required=True, metavar="DIR", help="where the results go; made if needed")
     roll.add_argument(
@@ -158,6 +192,7 @@ def _add_roll(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
     )
     roll.add_argument("--real-time", action="store_true", help="replay at the profile's line_rate_hz, not faster")
     roll.add_argument("--threads", type=_positive, metavar="N", help="threads that compute (default: all CPUs)")
+    roll.add_argument("--screen", action="store_true", help=_SCREEN_HELP)
     roll.add_argument("--no-crops", action="store_true", help="write no picture of each defect")
     roll.add_argument("--overwrite", action="store_true", help="replace the results in DIR")
 

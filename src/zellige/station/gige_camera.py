@@ -6,7 +6,7 @@ Nothing here decides on a product. What is not COMPLETE must become UNDECIDED, a
 import logging
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -93,8 +93,11 @@ class GigeCamera:
         now = self._stream.counters() if self._stream else {}
         return {name: self._counters[name] + now.get(name, 0) for name in (*self._counters, *now)}
 
-    def frames(self) -> Iterator[CameraFrame]:
+    def frames(self, is_ended: Callable[[], bool] = lambda: False) -> Iterator[CameraFrame]:
         """Give the record, entry by entry, until the caller stops. A lost camera is an entry, not an exception.
+
+        Args:
+            is_ended: asked before each wait for a frame, about three times a second where none come.
 
         Raises:
             StationError: the camera has not been opened.
@@ -102,7 +105,7 @@ class GigeCamera:
         if self._sequence is None:
             raise StationError("camera: expected an open one; use it in a with statement")
         last_ns, num_failed = time.monotonic_ns(), 0
-        while True:
+        while not is_ended():
             if self._stream is None:
                 reason = self._reopen(num_failed)
                 if reason:

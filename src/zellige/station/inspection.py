@@ -17,10 +17,12 @@ from zellige.core.bundle import read_bundle
 from zellige.core.errors import InputError, StationError
 from zellige.core.image_files import IMAGE_SUFFIXES, read_frame
 from zellige.core.progress import progress
+from zellige.core.screen import Screen
 from zellige.core.types import AnomalyMap, Decision, Frame, PixelSize, Verdict
 from zellige.station.overlay import draw_overlay
 from zellige.station.records import RECORDS, RecordWriter, to_record
 from zellige.station.runtime import Runtime, inspect_with_map, replay_golden, undecided
+from zellige.station.screened_run import inspect_screened, screen_of
 
 OVERLAYS = "overlays"
 _OVERLAY_NAME = re.compile(r"\d{6,}_.*\.jpg")
@@ -42,6 +44,8 @@ class Options:
     num_threads: int | None = None
     overlays: Overlays = Overlays.REJECTED
     overwrite: bool = False
+    screen: bool = False
+    """Whether the bundle's screen picks the tiles for the net."""
 
 
 def inspect_images(bundle_path: Path, paths: Sequence[Path], out_dir: Path, options: Options) -> bool:
@@ -58,13 +62,14 @@ def inspect_images(bundle_path: Path, paths: Sequence[Path], out_dir: Path, opti
     runtime = Runtime(read_bundle(bundle_path), num_threads=options.num_threads)
     pixel_size = options.pixel_size or runtime.bundle.manifest.pixel_size
     runtime.check_pixel_size(pixel_size, "--pixel-size-mm")
+    screen = screen_of(runtime.bundle, is_wanted=options.screen, where="--screen")
     replay_golden(runtime)
     tally = _Tally()
     with RecordWriter(out_dir, overwrite=options.overwrite) as writer, progress("inspecting", len(images)) as advance:
         _prepare_overlays(out_dir / OVERLAYS, options)
         for sequence, path in enumerate(images):
             # In a function of its own: nothing of this image is in memory when the next one is read.
-            tally.add(*_inspect_file(runtime, path, pixel_size, sequence, writer, options.overlays))
+            tally.add(*_inspect_file(runtime, screen, path, pixel_size, sequence, writer, options.overlays))
             advance()
     sys.stdout.write(tally.summary(out_dir / RECORDS, is_calibrated=pixel_size is not None))
     return tally.is_all_accepted
@@ -97,19 +102,31 @@ def _walk(root: Path, exclude: Path) -> Iterator[Path]:
 
 
 def _inspect_file(
-    runtime: Runtime, path: Path, pixel_size: PixelSize | None, sequence: int, writer: RecordWriter, overlays: Overlays
+    runtime: Runtime,
+    screen: Screen | None,
+    path: Path,
+    pixel_size: PixelSize | None,
+    sequence: int,
+    writer: RecordWriter,
+    overlays: Overlays,
 ) -> tuple[Verdict, int]:
     """Inspect one file, store its record and its overlay; return the verdict and the number of pixels inspected."""
     start = time.perf_counter()
     frame: Frame | None = None
     anomaly_map: AnomalyMap | None = None
+    more: dict[str, int] = {}
     try:
         frame = read_frame(path, color=runtime.bundle.manifest.color, pixel_size=pixel_size)
     except Exception as error:  # whatever a file does to the decoder, the line goes on and the image is UNDECIDED
         verdict = undecided(runtime.bundle, str(path), error, (time.perf_counter() - start) * 1000)
     else:
-        verdict, anomaly_map = inspect_with_map(runtime, frame)
-    writer.write(to_record(verdict, sequence=sequence, is_calibrated=pixel_size is not None))
+        if screen is None:
+            verdict, anomaly_map = inspect_with_map(runtime, frame)
+        else:
+            found = inspect_screened(runtime, screen, frame)
+            verdict, anomaly_map = found.verdict, found.anomaly_map
+            more = {"num_tiles": found.num_tiles, "num_screened": found.num_screened}
+    writer.write({**to_record(verdict, sequence=sequence, is_calibrated=pixel_size is not None), **more})
     if frame is not None and _is_drawn(verdict, overlays):
         picture = draw_overlay(frame, anomaly_map, verdict, runtime.bundle.manifest.calibration)
         _save(writer.path.parent / OVERLAYS / f"{sequence:06d}_{path.stem[:60]}.jpg", picture)

@@ -15,6 +15,7 @@ from zellige.core.mapping_file import read_mapping
 from zellige.core.roll_records import Lane
 from zellige.core.types import PixelSize
 from zellige.core.web import Background, Datum, EdgeRule
+from zellige.station.gige_stream import CameraSettings
 
 Positive = Annotated[float, Field(gt=0)]
 Name = Annotated[str, Field(min_length=1, max_length=100)]
@@ -88,6 +89,10 @@ class RollProfile(_Strict):
     repeats: RepeatSettings = RepeatSettings()
     grading: Path | None = None
     """File of the grading rules; None: no grades."""
+    camera: CameraSettings = CameraSettings()
+    """What is asked of a live camera."""
+    screen: bool = False
+    """Whether the bundle's screen picks the tiles for the net."""
     max_streak_mm: Positive = 2000.0
     """A longer defect becomes several records."""
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from zellige.core.errors import USER_ERRORS, InputError, StationError
 from zellige.core.progress import progress
+from zellige.station.camera_source import LiveCamera
 from zellige.station.line_places import Places, place_lines
 from zellige.station.roll_loop import BLOCK_LINES, RollLoop
 from zellige.station.roll_page import write_roll_page
@@ -21,8 +22,10 @@ from zellige.station.roll_summary import Speed
 from zellige.station.sources import Block, in_blocks, paced
 
 
-def inspect_roll(bundle: Path, roll: Path, profile: Path | None, out_dir: Path, options: RollOptions) -> bool:
-    """Inspect a recorded roll; return whether it has neither a defect nor an undecided stretch.
+def inspect_roll(
+    bundle: Path, roll: Path | LiveCamera, profile: Path | None, out_dir: Path, options: RollOptions
+) -> bool:
+    """Inspect a roll, recorded or live; return whether it has neither a defect nor an undecided stretch.
 
     Nothing is written before bundle, profile and recording are verified. Whatever ends it early, what was judged is in
     `out_dir`, and its roll.json says that it is not complete.
@@ -37,13 +40,16 @@ def inspect_roll(bundle: Path, roll: Path, profile: Path | None, out_dir: Path, 
     report.notes.extend(setup.source.notes)
     loop, clock = RollLoop(setup, places, report), _Clock()
     try:
-        with progress("inspecting the roll", setup.source.num_blocks) as advance:
+        total = setup.source.num_blocks
+        with progress("inspecting the roll", total) if total else contextlib.nullcontext(lambda: None) as advance:
             for block in _blocks(setup, places, options, clock, advance):
                 loop.add(block)
         loop.finish()
+        report.notes.extend(setup.source.final_notes())
     except (KeyboardInterrupt, *USER_ERRORS, OSError) as error:
         reason = "interrupted" if isinstance(error, KeyboardInterrupt) else str(error)
         loop.give_up(reason)
+        report.notes.extend(setup.source.final_notes())
         # Where roll.json cannot be written either, the one of before says that the roll is not complete.
         with contextlib.suppress(StationError, InputError, OSError):
             report.finish(_content(loop, clock, setup, reason))
@@ -56,7 +62,7 @@ def inspect_roll(bundle: Path, roll: Path, profile: Path | None, out_dir: Path, 
 
 
 class _Clock:
-    """The time of a run, and how much of it was spent waiting for the line's pace."""
+    """The time of a run, and how much of it was spent waiting: for the line's pace, or for a camera."""
 
     def __init__(self) -> None:
         self._start_s, self._waited_s = time.perf_counter(), 0.0
@@ -65,6 +71,16 @@ class _Clock:
         before = time.perf_counter()
         time.sleep(seconds)
         self._waited_s += time.perf_counter() - before
+
+    def waiting(self, blocks: Iterator[Block]) -> Iterator[Block]:
+        """Give blocks that come when they come."""
+        while True:
+            before = time.perf_counter()
+            block = next(blocks, None)
+            self._waited_s += time.perf_counter() - before
+            if block is None:
+                return
+            yield block
 
     def speed(self, num_lines: int, width_px: int) -> Speed:
         wall_s = time.perf_counter() - self._start_s
@@ -75,7 +91,7 @@ def _blocks(setup: RollSetup, places: Places, options: RollOptions, clock: _Cloc
     """Give the roll's lines in small blocks, at their places and in their time."""
 
     def read() -> Iterator[Block]:
-        for block in setup.source.blocks():
+        for block in clock.waiting(setup.source.blocks()) if setup.source.is_live else setup.source.blocks():
             yield block
             advance()
 
@@ -109,7 +125,11 @@ def _content(loop: RollLoop, clock: _Clock, setup: RollSetup, reason: str | None
 def _in_words(content: dict[str, Any], out_dir: Path, page: Path) -> str:
     judged = content["num_lines_judged"] / max(1, content["num_lines"])
     density, speed = content["defects_per_m2"], content["speed"]
-    rate, ceiling = speed["lines_per_s"], speed["ceiling_lines_per_s"]
+    screen = content["screen"]
+
+    def pace(which: str) -> str:
+        return f"{speed[which + 'mp_per_s']:.2f} MP/s, {speed[which + 'lines_per_s']:.0f} lines/s"
+
     rows = [
         f"{content['length_mm'] / 1000:.3f} m of {content['width_mm']:.1f} mm: {content['num_defects']} defects"
         + ("" if density is None else f", {density:.4g} per m2"),
@@ -119,7 +139,8 @@ def _in_words(content: dict[str, Any], out_dir: Path, page: Path) -> str:
             for r in content["repeats"]
         ),
         *(f"lane {g['lane']}: grade {g['grade']}" for g in content["grades"]),
-        f"speed: {speed['mp_per_s']:.2f} MP/s, {rate:.0f} lines/s; this machine does {ceiling:.0f} lines/s",
+        *([] if screen is None else [f"screen: {screen['num_screened']} of {screen['num_tiles']} tiles screened out"]),
+        f"speed: {pace('')}; ceiling of this machine: {pace('ceiling_')}",
         *(f"note: {note}" for note in content["notes"]),
         f"records: {out_dir / DEFECTS}, {out_dir / ROLL}",
         f"page: {page}",

@@ -15,9 +15,11 @@ from numpy.typing import NDArray
 
 from zellige.core.decision import decide, min_area_in_px
 from zellige.core.frame_cutter import CutFrame
+from zellige.core.screen import Screen
 from zellige.core.tiling import Layout
 from zellige.core.types import AnomalyMap, Decision, Frame, Pixels, PixelSize
 from zellige.core.web import Background, EdgeRule, WebBlock, WebState, edge_lines, find_web, mask_outside, web_mask
+from zellige.station.roll_screen import RollScreen
 from zellige.station.runtime import Runtime, undecided
 from zellige.station.web_fill import fill_outside
 
@@ -63,9 +65,17 @@ class FrameJudge:
     """Judges frames with one bundle, one camera."""
 
     def __init__(
-        self, runtime: Runtime, pixel_size: PixelSize, edges: EdgeRule, *, margin_px: float, context: int
+        self,
+        runtime: Runtime,
+        pixel_size: PixelSize,
+        edges: EdgeRule,
+        *,
+        margin_px: float,
+        context: int,
+        screen: Screen | None = None,
     ) -> None:
-        """Say how the camera sees the web; `context` is that of the frames."""
+        """Say how the camera sees the web; `context` is that of the frames, `screen` picks the tiles for the net."""
+        self.screen = None if screen is None else RollScreen(runtime, screen)
         self._runtime, self._edges, self._margin_px, self._context = runtime, edges, margin_px, context
         calibration = runtime.bundle.manifest.calibration
         self._has_min_area = min_area_in_px(calibration, pixel_size) > 0
@@ -89,6 +99,8 @@ class FrameJudge:
             stretches = _stretches(np.where(kept, reasons, ""), frame.first_line)
             if is_judged.any():
                 decision, masked, reason = self._decide(frame, blocks, edges, reasons == "")
+                if self.screen is not None and masked is not None:
+                    self.screen.remember(masked[cut.keep_stop - 1], frame.first_line + cut.keep_stop)
                 if reason:
                     stretches += _stretches(np.where(is_judged, reason, ""), frame.first_line)
         except Exception as error:
@@ -112,14 +124,20 @@ class FrameJudge:
         """Run the net; return the decision, the map inside the web, and why lines are UNDECIDED ("" where not)."""
         filled = fill_outside(frame.pixels, *edges, is_web_line, margin_px=self._margin_px)
         layout = self._runtime.lay_out(replace(frame, pixels=filled))
-        scores, anomaly_map, _ = self._runtime.run_tiles(layout)
+        mask = web_mask(blocks, frame.size[1], margin_px=self._margin_px) & is_web_line[:, None]
+        shown = _shows(layout, mask)
+        if not any(shown):
+            return Decision.UNDECIDED, None, "no column of the web is inside the margins"
+        if self.screen is None:
+            scores, anomaly_map, _ = self._runtime.run_tiles(layout)
+            seen = [score for score, is_shown in zip(scores, shown, strict=True) if is_shown]
+        else:
+            seen, anomaly_map = self.screen.run(filled, layout, shown, frame.first_line)
+            if not seen:
+                return Decision.ACCEPT, anomaly_map, ""
         if not np.isfinite(anomaly_map).all():
             return Decision.UNDECIDED, None, "the anomaly map holds values that are not finite"
-        mask = web_mask(blocks, frame.size[1], margin_px=self._margin_px) & is_web_line[:, None]
         masked = mask_outside(anomaly_map, mask)
-        seen = [score for score, is_seen in zip(scores, _shows(layout, mask), strict=True) if is_seen]
-        if not seen:
-            return Decision.UNDECIDED, None, "no column of the web is inside the margins"
         # Not max(): it passes over a NaN that is not the first.
         decision, _, reason = decide(
             float(np.max(seen)), masked, self._calibration, pixel_size=frame.pixel_size, first_line=frame.first_line

@@ -46,6 +46,7 @@ class RollLoop:
             setup.profile.edge_rule,
             margin_px=setup.profile.edge_margin_px,
             context=setup.context,
+            screen=setup.screen,
         )
         self._stitcher = Stitcher(
             StitchRule(
@@ -138,6 +139,7 @@ class RollLoop:
             "num_defects": report.num_defects,
             "num_crops": report.num_crops,
             **sums,
+            "screen": None if self._judge.screen is None else self._judge.screen.to_json(),
             "undecided": report.undecided,
             "notes": report.notes,
         }

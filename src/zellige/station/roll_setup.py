@@ -1,6 +1,6 @@
 """Read and check all that the inspection of a roll needs, before anything is written."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from zellige.core.bundle import read_bundle
@@ -9,23 +9,30 @@ from zellige.core.flat_field import FlatField, check_flat_field_fits
 from zellige.core.flat_field_file import read_flat_field
 from zellige.core.grading import GradingRules, read_rules
 from zellige.core.manifest import Manifest
+from zellige.core.screen import Screen
 from zellige.core.types import GeometryMode, PixelSize
+from zellige.station.camera_source import LiveCamera
 from zellige.station.line_places import Counts, read_counts
 from zellige.station.profile import RollProfile, read_profile
 from zellige.station.roll_summary import Lanes, make_lanes
 from zellige.station.runtime import Runtime, replay_golden
+from zellige.station.screened_run import screen_of
 from zellige.station.sources import RollSource, open_source
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RollOptions:
-    """How to run. `real_time` replays at the profile's line rate; `counts` are the encoder's, one for each line."""
+    """How to run. `real_time` replays at the profile's line rate; `counts` are the encoder's, one for each line.
+
+    `screen` asks for the bundle's screen, as `screen` of the profile does.
+    """
 
     num_threads: int | None = None
     overwrite: bool = False
     real_time: bool = False
     counts: Path | None = None
     crops: bool = True
+    screen: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -42,20 +49,24 @@ class RollSetup:
     counts: Counts | None
     rules: GradingRules | None
     lanes: Lanes
+    screen: Screen | None = None
 
 
-def prepare_roll(bundle: Path, roll: Path, profile_path: Path | None, options: RollOptions) -> RollSetup:
+def prepare_roll(bundle: Path, roll: Path | LiveCamera, profile_path: Path | None, options: RollOptions) -> RollSetup:
     """Read and check; the golden frames are replayed last.
 
     Raises:
         BundleError: the bundle is not usable on this machine.
-        ConfigError: the profile, the grading rules, or an option that needs something else.
+        ConfigError: the profile, the grading rules, or an option that needs something else, such as a screen.
         InputError: the recording, the flat field or the counts, or a pixel size that does not fit the bundle.
+        StationError: a camera that is not there.
     """
     profile = RollProfile() if profile_path is None else read_profile(profile_path)
     where = "without a profile" if profile_path is None else f"profile {profile_path}"
     if options.real_time and profile.line_rate_hz is None:
         raise ConfigError(f"--real-time: {where}: expected line_rate_hz, got none")
+    if isinstance(roll, LiveCamera) and (options.real_time or options.counts is not None):
+        raise ConfigError("--camera: expected neither --real-time nor --counts, which belong to a recording")
     if (options.counts is None) != (profile.encoder is None):
         raise ConfigError(f"--counts: {where}: expected --counts and encoder together, got one of them")
     runtime = Runtime(read_bundle(bundle), num_threads=options.num_threads)
@@ -73,10 +84,18 @@ def prepare_roll(bundle: Path, roll: Path, profile_path: Path | None, options: R
     runtime.check_pixel_size(pixel_size, where)
     profile.check_encoder(pixel_size, where)
     frame_height, context = _frame_lines(manifest, profile, where)
-    source = open_source(roll, width_px=profile.width_px, color=manifest.color)
+    if isinstance(roll, LiveCamera):
+        source = replace(roll, settings=profile.camera).open(width_px=profile.width_px, color=manifest.color)
+    else:
+        source = open_source(roll, width_px=profile.width_px, color=manifest.color)
     geometry = manifest.geometry
     if source.width_px < geometry.width and not geometry.pad_small:
-        raise InputError(f"roll {roll}: expected lines of at least a tile, {geometry.width} px, got {source.width_px}")
+        raise InputError(
+            f"roll {source.name}: expected lines of at least a tile, {geometry.width} px, got {source.width_px}"
+        )
+    screen = screen_of(runtime.bundle, is_wanted=options.screen or profile.screen, where=where)
+    if screen is not None:
+        screen.check_fits((frame_height, source.width_px), manifest.color.num_channels, f"roll {source.name}")
     setup = RollSetup(
         runtime=runtime,
         profile=profile,
@@ -88,6 +107,7 @@ def prepare_roll(bundle: Path, roll: Path, profile_path: Path | None, options: R
         counts=None if options.counts is None else read_counts(options.counts),
         rules=None if profile.grading is None else read_rules(profile.grading),
         lanes=make_lanes(profile, width_px=source.width_px, cross_web_mm=pixel_size.cross_web_mm),
+        screen=screen,
     )
     replay_golden(runtime)
     return setup

@@ -53,7 +53,7 @@ Block = Lines | Hole
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class RollSource:
-    """A recorded roll. `blocks` starts it from its beginning; `num_blocks` is for a progress bar."""
+    """A roll. `blocks` starts it from its beginning; `num_blocks` is for a progress bar, 0 where nobody knows."""
 
     name: str
     width_px: int
@@ -61,6 +61,10 @@ class RollSource:
     blocks: Callable[[], Iterator[Block]]
     notes: tuple[str, ...] = ()
     """What cannot be seen in this recording."""
+    final_notes: Callable[[], tuple[str, ...]] = tuple
+    """What is to be said when the roll has ended."""
+    is_live: bool = False
+    """Whether its lines come when they come: waiting for them is no work."""
 
 
 def open_source(path: Path, *, width_px: int | None, color: Color) -> RollSource:
