@@ -39,7 +39,7 @@ def main(composed: DictConfig) -> None:
     with shared_run_folder(runs_dir, name, fabric=fabric) as run_dir:
         if fabric.is_global_zero:
             OmegaConf.save(composed, run_dir / "config.yaml", resolve=True)
-        splits, data_report = on_first(fabric, lambda: load_data(config.data))
+        splits, data_report = on_first(fabric, lambda: load_data(config.data, config.model))
         optics = check_ready(config, splits, data_report)
         augment = Augment(config.data.augment, seed=config.seed)
         train = TileDataset(

@@ -82,7 +82,7 @@ def open_run(folder: Path, *, added: str | None = None, on_bad: str | None = Non
         config.data.on_bad = on_bad
     if added is not None:
         config.data.additions = [*config.data.additions, added]
-    splits, data = load_data(config.data)
+    splits, data = load_data(config.data, config.model)
     found = splits.fingerprint if added is None else data.additions[-1].extends
     if found != expected:
         raise InputError(

@@ -5,7 +5,7 @@ Shapes: B images, C channels (1 gray, 3 RGB), H x W px; a grid of h x w patches,
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -144,6 +144,13 @@ class SupervisedDetector(Detector, Protocol):
     def objective(self) -> nn.Module:
         """Make what a fit makes small: `forward(images uint8 (B, C, H, W), truth: KindTargets, seed) -> loss`."""
         ...
+
+
+@runtime_checkable
+class PairDetector(Detector, Protocol):
+    """A detector that compares: `forward` takes images (B, 2 C, H, W), each followed by its template's channels."""
+
+    is_pair: Literal[True]
 
 
 class ScaledInput(nn.Module):
