@@ -76,6 +76,8 @@ class GoldenEntry(_Strict):
     decision: Decision
     score: float
     source_kind: Line
+    template: Line | None = None
+    """PNG member with its template, where the bundle compares images with one."""
 
 
 class MemberEntry(_Strict):
@@ -108,6 +110,8 @@ class Manifest(_Strict):
     """Largest relative difference of a golden frame's score on the station."""
     golden: Annotated[tuple[GoldenEntry, ...], Field(min_length=1, max_length=256)]
     members: dict[str, MemberEntry]
+    is_pair: bool = False
+    """Whether the model takes each image with its template: twice the color's channels, the image's first."""
 
     @field_validator("calibration")
     @classmethod

@@ -32,7 +32,8 @@ def to_onnx(detector: nn.Module, *, geometry: Geometry, color: Color) -> bytes:
         float32 (B, 1, h, w) and `score` float32 (B,). Scaling, normalization and color handling are inside.
     """
     wrapped = _Outputs(detector).cpu().eval()
-    example = torch.zeros((2, color.num_channels, geometry.height, geometry.width), dtype=torch.uint8)
+    num_channels = color.num_channels * (2 if getattr(detector, "is_pair", False) else 1)
+    example = torch.zeros((2, num_channels, geometry.height, geometry.width), dtype=torch.uint8)
     batch = torch.export.Dim("batch", min=1, max=_MOST_TILES)
     for talkative in ("onnxscript", "onnx_ir", "torch.onnx"):
         logging.getLogger(talkative).setLevel(logging.ERROR)

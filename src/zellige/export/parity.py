@@ -6,7 +6,7 @@ import numpy as np
 
 from zellige.core.decision import decide
 from zellige.core.errors import BundleError
-from zellige.core.image_files import read_frame
+from zellige.core.image_files import read_sample
 from zellige.core.progress import progress
 from zellige.core.roi import is_inspected
 from zellige.core.types import Calibration, Color
@@ -38,7 +38,7 @@ def verify_parity(
     with progress("parity", len(predictions)) as advance:
         for prediction in predictions:
             sample = prediction.sample
-            frame = read_frame(sample.image_path, color=color, pixel_size=sample.pixel_size)
+            frame = read_sample(sample, color=color)
             score, anomaly_map = runtime.run(frame)
             ours = decide(prediction.score, prediction.anomaly_map, calibration, pixel_size=sample.pixel_size)
             theirs = decide(score, anomaly_map, calibration, pixel_size=sample.pixel_size)

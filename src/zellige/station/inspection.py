@@ -6,7 +6,7 @@ import re
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from zellige.core.types import AnomalyMap, Decision, Frame, PixelSize, Verdict
 from zellige.station.overlay import draw_overlay
 from zellige.station.records import RECORDS, RecordWriter, to_record
 from zellige.station.runtime import Runtime, inspect_with_map, replay_golden, undecided
+from zellige.station.templates import Templates, find_templates
 
 OVERLAYS = "overlays"
 _OVERLAY_NAME = re.compile(r"\d{6,}_.*\.jpg")
@@ -36,12 +37,13 @@ class Overlays(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """How to inspect. A `pixel_size` of None takes the bundle's."""
+    """How to inspect. A `pixel_size` of None takes the bundle's; `template` is a file, a folder or a table."""
 
     pixel_size: PixelSize | None = None
     num_threads: int | None = None
     overlays: Overlays = Overlays.REJECTED
     overwrite: bool = False
+    template: Path | None = None
 
 
 def inspect_images(bundle_path: Path, paths: Sequence[Path], out_dir: Path, options: Options) -> bool:
@@ -51,20 +53,23 @@ def inspect_images(bundle_path: Path, paths: Sequence[Path], out_dir: Path, opti
 
     Raises:
         BundleError: the bundle is not usable on this machine.
-        InputError: a path is missing, a folder holds no images, or the pixel size does not fit the bundle.
+        InputError: a path is missing, a folder holds no images, the pixel size does not fit the bundle, or templates
+            are missing (see `templates.find_templates`).
         StationError: the results cannot be written.
     """
     images = find_images(paths, exclude=out_dir)
     runtime = Runtime(read_bundle(bundle_path), num_threads=options.num_threads)
     pixel_size = options.pixel_size or runtime.bundle.manifest.pixel_size
     runtime.check_pixel_size(pixel_size, "--pixel-size-mm")
+    templates = find_templates(runtime.bundle, options.template, images)
+    images = images if templates is None else templates.without_templates(images)
     replay_golden(runtime)
     tally = _Tally()
     with RecordWriter(out_dir, overwrite=options.overwrite) as writer, progress("inspecting", len(images)) as advance:
         _prepare_overlays(out_dir / OVERLAYS, options)
         for sequence, path in enumerate(images):
             # In a function of its own: nothing of this image is in memory when the next one is read.
-            tally.add(*_inspect_file(runtime, path, pixel_size, sequence, writer, options.overlays))
+            tally.add(*_inspect_file(runtime, path, templates, pixel_size, sequence, writer, options.overlays))
             advance()
     sys.stdout.write(tally.summary(out_dir / RECORDS, is_calibrated=pixel_size is not None))
     return tally.is_all_accepted
@@ -97,7 +102,13 @@ def _walk(root: Path, exclude: Path) -> Iterator[Path]:
 
 
 def _inspect_file(
-    runtime: Runtime, path: Path, pixel_size: PixelSize | None, sequence: int, writer: RecordWriter, overlays: Overlays
+    runtime: Runtime,
+    path: Path,
+    templates: Templates | None,
+    pixel_size: PixelSize | None,
+    sequence: int,
+    writer: RecordWriter,
+    overlays: Overlays,
 ) -> tuple[Verdict, int]:
     """Inspect one file, store its record and its overlay; return the verdict and the number of pixels inspected."""
     start = time.perf_counter()
@@ -105,6 +116,8 @@ def _inspect_file(
     anomaly_map: AnomalyMap | None = None
     try:
         frame = read_frame(path, color=runtime.bundle.manifest.color, pixel_size=pixel_size)
+        if templates is not None:
+            frame = replace(frame, template=templates.of(path, frame.pixels))
     except Exception as error:  # whatever a file does to the decoder, the line goes on and the image is UNDECIDED
         verdict = undecided(runtime.bundle, str(path), error, (time.perf_counter() - start) * 1000)
     else:
