@@ -22,7 +22,6 @@ from zellige.data.pairs import with_templates
 from zellige.evaluation.calibrate import Target, calibrate
 from zellige.evaluation.report import evaluate
 from zellige.export.build_bundle import Optics, export_bundle
-from zellige.models.backbone_weights import Origin
 from zellige.models.detector import DetectorOutput, PairDetector
 from zellige.station.inspection import Options, Overlays, inspect_images
 from zellige.station.records import RECORDS
@@ -72,11 +71,7 @@ def print_of(dy: float, dx: float) -> np.ndarray:
     return surface(11, SIZE, dy, dx)
 
 
-ORIGIN = Origin(name="none", source="none", license="none", sha256="0" * 64)
-
-
-def test_pairs_go_the_whole_road(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("zellige.export.build_bundle.origin_of", lambda detector: ORIGIN)
+def test_pairs_go_the_whole_road(tmp_path: Path) -> None:
     root = write_pairs(tmp_path / "set")
     splits, _ = load_splits(root, "manifest", Fractions(), seed=0, duplicates="ignore")
     splits = with_templates(splits, root)
@@ -124,7 +119,6 @@ def test_pairs_go_the_whole_road(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 def test_a_window_of_a_huge_pair_replays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The golden frame of an image that is too large is a window, of image and template alike."""
-    monkeypatch.setattr("zellige.export.build_bundle.origin_of", lambda detector: ORIGIN)
     root = write_pairs(tmp_path / "set")
     splits, _ = load_splits(root, "manifest", Fractions(), seed=0, duplicates="ignore")
     detector, fabric = AbsoluteDifference(), Fabric(accelerator="cpu", devices=1)

@@ -13,7 +13,8 @@ from tests.station.conftest import CALIBRATION, TILE, Station, bundle_fields, bu
 from tests.station.test_cli import one_line
 from zellige.core.bundle import encode_golden, read_bundle, write_bundle
 from zellige.core.errors import BundleError
-from zellige.core.types import Calibration, Color, Geometry, GeometryMode, Registration
+from zellige.core.types import Calibration, Geometry, GeometryMode, Registration
+from zellige.station.describe import describe
 
 SIZE = (96, 160)
 GEOMETRY = Geometry(
@@ -215,7 +216,10 @@ def test_golden_frames_travel_with_their_templates(tmp_path: Path) -> None:
     np.testing.assert_array_equal(frame.template, template(5))
     np.testing.assert_array_equal(bundle.template(), template())
     assert set(bundle.manifest.members) >= {"template.png", "golden/0_template.png"}
-    assert bundle.manifest.color is Color.GRAY
+    assert (
+        "template       each image is compared with one, moved onto the image from up to 6 px away; one is carried\n"
+        in (describe(bundle))
+    )
     for pair, golden_template in ((True, False), (False, True)):
         with pytest.raises(BundleError, match="expected golden frames with templates where is_pair, and only there"):
             write_pair_bundle(tmp_path / "bad.zellige", pair=pair, golden_template=golden_template)

@@ -2,10 +2,11 @@
 
 import json
 
-from zellige.core.bundle import ModelBundle
+from zellige.core.bundle import TEMPLATE, ModelBundle
 from zellige.core.ignore import Foreground
 from zellige.core.manifest import Manifest, RateInfo
-from zellige.core.types import GeometryMode
+from zellige.core.named import UNKNOWN_KIND
+from zellige.core.types import GeometryMode, Registration
 from zellige.station.runtime import size_in_words
 
 
@@ -20,10 +21,11 @@ def describe(bundle: ModelBundle, *, as_json: bool = False) -> str:
         ("id", bundle.id),
         ("made by", f"zellige {manifest.zellige_version}, git commit {manifest.git_commit or 'unknown'}"),
         ("model", f"{manifest.detector.name} ({manifest.detector.class_path})"),
-        ("backbone", f"{manifest.backbone.name}, weights sha256 {manifest.backbone.weights_sha256[:12]}"),
-        *_weights(manifest),
+        *_backbone(manifest),
+        *_kinds(manifest),
         ("data", f"fingerprint {manifest.data_fingerprint}"),
         ("input", _input(manifest)),
+        *_template(manifest),
         *_not_inspected(manifest),
         ("color", manifest.color.value),
         ("pixel size", _pixel_size(manifest)),
@@ -40,9 +42,22 @@ def describe(bundle: ModelBundle, *, as_json: bool = False) -> str:
     return "".join(f"{name:<14} {text}\n" for name, text in rows)
 
 
-def _weights(manifest: Manifest) -> list[tuple[str, str]]:
+def _backbone(manifest: Manifest) -> list[tuple[str, str]]:
     backbone = manifest.backbone
-    return [("weights", f"{backbone.source}, license: {backbone.license}")] if backbone.source else []
+    if backbone is None:
+        return [("backbone", "none")]
+    rows = [("backbone", f"{backbone.name}, weights sha256 {backbone.weights_sha256[:12]}")]
+    return [*rows, ("weights", f"{backbone.source}, license: {backbone.license}")] if backbone.source else rows
+
+
+def _kinds(manifest: Manifest) -> list[tuple[str, str]]:
+    """Which kinds of defects are named, and what each means for the decision."""
+    if not manifest.kinds:
+        return []
+    rules = {rule.kind: rule for rule in manifest.calibration.kind_rules}
+    rows = [("kinds", ", ".join(manifest.kinds))]
+    rows += [("rule", str(rules[kind])) for kind in (*manifest.kinds, UNKNOWN_KIND) if kind in rules]
+    return [*rows, ("rule", "every other kind: major")] if rules else rows
 
 
 def _input(manifest: Manifest) -> str:
@@ -52,6 +67,17 @@ def _input(manifest: Manifest) -> str:
         return f"the whole frame resized to {size}"
     small = "mirrored up to a tile" if geometry.pad_small else "refused"
     return f"tiles of {size} at real scale, overlapping by {geometry.overlap_px} px; smaller frames are {small}"
+
+
+def _template(manifest: Manifest) -> list[tuple[str, str]]:
+    if not manifest.is_pair:
+        return []
+    geometry = manifest.geometry
+    place = "expected to lie on the image"
+    if geometry.registration is Registration.TRANSLATION:
+        place = f"moved onto the image from up to {geometry.search_px} px away"
+    own = "one is carried" if TEMPLATE in manifest.members else "none is carried"
+    return [("template", f"each image is compared with one, {place}; {own}")]
 
 
 def _not_inspected(manifest: Manifest) -> list[tuple[str, str]]:

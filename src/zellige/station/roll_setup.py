@@ -63,6 +63,11 @@ def prepare_roll(bundle: Path, roll: Path, profile_path: Path | None, options: R
     if manifest.is_pair:
         raise InputError(f"bundle {bundle}: expected one that looks at images alone; a roll has no template")
     pixel_size = profile.pixel_size or manifest.pixel_size
+    if manifest.kinds:
+        raise InputError(
+            f"bundle {bundle}: expected a model that names no kinds, since the defects of a roll are put together from "
+            f"the anomaly map alone; got one that names {', '.join(manifest.kinds)}"
+        )
     if pixel_size is None or manifest.pixel_size is None:
         raise InputError(
             f"bundle {bundle}: expected a pixel size, a roll is measured in mm; got an uncalibrated bundle"
