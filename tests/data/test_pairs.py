@@ -31,7 +31,7 @@ def write_set(root: Path, *, column: str = "template", num: int = 12) -> Path:
     rows = [f"path,kind,{column}"]
     for index in range(num):
         pixels = surface(index % 2, SIZE, *MOVED).copy()
-        pixels[:8, :8] = 7 * index  # no two files are equal
+        pixels[:8, :8] = 5 * index  # no two files are equal
         if index == num - 1:
             pixels[30:40, 30:44] = 255
         save_image(root / f"img/{index:02}.png", pixels)

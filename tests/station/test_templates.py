@@ -12,9 +12,10 @@ from tests.shifted import surface
 from tests.station.conftest import CALIBRATION, TILE, Station, bundle_fields, bundle_members, read_records, save
 from tests.station.test_cli import one_line
 from zellige.core.bundle import encode_golden, read_bundle, write_bundle
-from zellige.core.errors import BundleError
+from zellige.core.errors import BundleError, InputError
 from zellige.core.types import Calibration, Geometry, GeometryMode, Registration
 from zellige.station.describe import describe
+from zellige.station.speed import measure_speed
 
 SIZE = (96, 160)
 GEOMETRY = Geometry(
@@ -187,6 +188,18 @@ def test_a_template_that_cannot_be_used_makes_the_image_undecided(
     for record, word in zip(records, words, strict=False):
         assert word in record["reason"]
         assert record["score"] is None
+
+
+def test_speed_is_measured_with_templates(bundle: Path, bundle_path: Path, tmp_path: Path) -> None:
+    good = tmp_path / "good.png"
+    save(good, piece(dy=0.5))
+    save(tmp_path / "gold.png", template())
+    table = tmp_path / "table.csv"
+    table.write_text("image,template\ngood.png,gold.png\n")
+    assert len(measure_speed(bundle, [good, good], num_threads=1, template=table).frame_ms) == 2
+    with pytest.raises(InputError, match="compares each image with a template and carries none"):
+        measure_speed(bundle, [good])
+    assert measure_speed(bundle_path, [good], num_threads=1, template=table).frame_mp == (96 * 160 / 1e6,)
 
 
 def test_what_the_user_forgot_is_one_line(bundle: Path, bundle_path: Path, tmp_path: Path, station: Station) -> None:
