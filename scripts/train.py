@@ -11,6 +11,7 @@ from zellige.config import TrainConfig, build, load_data, make_fabric, to_geomet
 from zellige.core.errors import ConfigError
 from zellige.data.augment import Augment
 from zellige.data.dataset import TileDataset
+from zellige.data.pairs import check_templates_fit
 from zellige.evaluation.calibrate import calibrate
 from zellige.evaluation.report import evaluate
 from zellige.program import run
@@ -41,6 +42,7 @@ def main(composed: DictConfig) -> None:
             OmegaConf.save(composed, run_dir / "config.yaml", resolve=True)
         splits, data_report = on_first(fabric, lambda: load_data(config.data, config.model))
         optics = check_ready(config, splits, data_report)
+        on_first(fabric, lambda: check_templates_fit(splits, geometry))
         augment = Augment(config.data.augment, seed=config.seed)
         train = TileDataset(
             splits.train, geometry=geometry, color=splits.color, augment=augment, defects=splits.train_defects

@@ -18,7 +18,7 @@ from zellige.data.formats import read_manifest
 from zellige.data.index import Fractions, load_splits
 from zellige.data.label_report import report_labels
 from zellige.data.labelled_dataset import LabelledDataset
-from zellige.data.pairs import with_templates, without_templates
+from zellige.data.pairs import check_templates_fit, with_templates, without_templates
 from zellige.data.report import DataReport
 
 SIZE = (64, 80)
@@ -127,6 +127,22 @@ def test_tiles_have_the_registered_template_behind_the_image(tmp_path: Path) -> 
         np.testing.assert_array_equal(again.pixels, tiles.pixels)
         assert again.shift is tiles.shift
     assert differences[Registration.TRANSLATION] <= 8 < 40 < differences[Registration.NONE]
+
+
+def test_templates_that_do_not_fit_are_found_before_the_fit(tmp_path: Path) -> None:
+    root = write_set(tmp_path)
+    splits, _ = load(root)
+    placed = Geometry(mode=TILES.mode, height=64, width=64, registration=Registration.TRANSLATION, search_px=3)
+    check_templates_fit(splits, placed)
+    for name in ("img/02.png", "img/05.png"):
+        save_image(root / name, surface(7, SIZE))
+    check_templates_fit(splits, TILES)
+    with pytest.raises(
+        InputError, match=r"^2 of 12 images do not fit their templates \(img/0[25].png, img/0[25].png\)"
+    ) as e:
+        check_templates_fit(splits, placed)
+    assert "expected its template to fit within 3 px" in str(e.value)
+    assert "\n" not in str(e.value)
 
 
 def test_labelled_tiles_and_augmentation_keep_image_and_template_together(tmp_path: Path) -> None:
