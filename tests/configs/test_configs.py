@@ -226,6 +226,19 @@ MISTAKES = {
     "too few": (["calibration.on_too_few=guess"], "on_too_few: expected widen or error, got 'guess'"),
     "too few, and that is an error": (["calibration.on_too_few=error"], "n=6 is too small"),
     "pixel false alarms": (["calibration.pixel_false_alarm=0"], "pixel_false_alarm: expected a number in (0, 1)"),
+    "severity": (
+        ["calibration.kind_rules=[{kind: hole, severity: fatal}]"],
+        "calibration.kind_rules[0].severity: expected one of critical, major, minor, ignore, got 'fatal'",
+    ),
+    "size of what is critical": (
+        ["calibration.kind_rules=[{kind: hole, severity: critical, min_area_px: 4}]"],
+        "calibration.kind_rules of 'hole': expected no minimum size with critical, got min_area_px",
+    ),
+    "rule for a model that names none": (
+        ["calibration.kind_rules=[{kind: hole}]"],
+        "calibration.kind_rules: expected a model that names kinds, got one without, and a rule for 'hole'",
+    ),
+    "misspelt rule": (["calibration.kind_rules=[{kind: hole, sevrity: minor}]"], "sevrity"),
     "tolerance": (["export.score_tolerance=2"], "export.score_tolerance: expected a number in [0, 1), got 2"),
     "golden": (["export.num_golden=0"], "export.num_golden: expected 1 to 256, got 0"),
     "tile larger than the images": (

@@ -4,7 +4,7 @@ import math
 
 from zellige.core.errors import ConfigError
 from zellige.core.kind_rules import check_units
-from zellige.core.named import Named
+from zellige.core.named import FoundBoxes, Named
 from zellige.core.named_defects import SortedDefects, counted_score, has_finite_content, sort_defects
 from zellige.core.regions import MAX_DEFECTS
 from zellige.core.types import AnomalyMap, Calibration, Decision, Defect, PixelSize
@@ -71,30 +71,35 @@ def decide(
         first_line=first_line,
         named=named,
     )
-    return _decide(counted_score(score, named, calibration.kind_rules), found, calibration, min_area_px)
+    score = counted_score(score, named, calibration, min_area_px=min_area_px, pixel_size=pixel_size)
+    return _decide(score, found, calibration, min_area_px, has_boxes=isinstance(named, FoundBoxes))
 
 
 def _decide(
-    score: float, found: SortedDefects, calibration: Calibration, min_area_px: float
+    score: float, found: SortedDefects, calibration: Calibration, min_area_px: float, *, has_boxes: bool
 ) -> tuple[Decision, tuple[Defect, ...], str]:
-    """Decide on a frame whose score is above the accept score, or was before the kinds that never reject."""
+    """Decide on a frame whose score is above the accept score, or was before the boxes that may not reject.
+
+    With boxes the score is that of one that may reject; else a score above the threshold needs a region that may.
+    """
     excused = found.excused_in_words()
     if score <= calibration.accept_score:
-        without = f"without {excused}" if excused else "without the kinds that never reject"
+        without = f"without {excused}" if excused else "without what may not reject"
         return Decision.ACCEPT, found.noted, f"score {score:.4g} <= {calibration.accept_score:.4g} {without}"
     if score <= calibration.reject_score:
         reason = f"score {score:.4g} in ({calibration.accept_score:.4g}, {calibration.reject_score:.4g}]"
         return Decision.UNDECIDED, found.listed, reason
     above = f"score {score:.4g} > {calibration.reject_score:.4g}"
-    if not found.rejecting and calibration.kind_rules and found.is_cut:
+    has_none = not found.rejecting and not has_boxes
+    if has_none and calibration.kind_rules and found.is_cut:
         return (
             Decision.UNDECIDED,
             found.listed,
             f"{above}; more than {MAX_DEFECTS} regions, none of the largest rejects",
         )
-    if not found.rejecting and excused:
+    if has_none and excused:
         return Decision.ACCEPT, found.noted, f"{above}, but no defect rejects: {excused}"
-    if not found.rejecting and min_area_px > 0:
+    if has_none and min_area_px > 0:
         return Decision.ACCEPT, (), f"{above}, but no defect reaches the minimum area"
     if found.is_cut:
         above += f"; only the {MAX_DEFECTS} largest defects are listed"

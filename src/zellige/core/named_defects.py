@@ -73,18 +73,25 @@ def sort_defects(
     dropped: list[Defect] = []
     for defect in found:
         rule = rules.get(defect.kind)
-        if rule is not None and rule.severity is Severity.CRITICAL:
+        if may_reject(defect, rule, min_area_px):
             rejecting.append(defect)
-        elif (rule is not None and rule.severity is Severity.IGNORE) or is_too_small(defect, rule, min_area_px):
-            dropped.append(defect)
+        elif rule is not None and rule.severity is Severity.MINOR and not is_too_small(defect, rule, min_area_px):
+            noted.append(defect)
         else:
-            (noted if rule is not None and not rule.can_reject else rejecting).append(defect)
+            dropped.append(defect)
     return SortedDefects(
         rejecting=tuple(rejecting),
         noted=tuple(noted),
         dropped=tuple(dropped),
         is_cut=len(found) == MAX_DEFECTS,
     )
+
+
+def may_reject(defect: Defect, rule: KindRule | None, min_area_px: float) -> bool:
+    """Whether a defect may reject, by its kind and its size."""
+    if rule is None or rule.severity is Severity.MAJOR:
+        return not is_too_small(defect, rule, min_area_px)
+    return rule.severity is Severity.CRITICAL
 
 
 def is_too_small(defect: Defect, rule: KindRule | None, min_area_px: float) -> bool:
@@ -147,20 +154,27 @@ def _box_defect(row: Sequence[float], kind: str, pixel_size: PixelSize | None, f
     )
 
 
-def counted_score(score: float, named: Named | None, rules: Sequence[KindRule]) -> float:
-    """The score that the thresholds are for: with boxes, without those of kinds that never reject; 0 of none.
+def counted_score(
+    score: float, named: Named | None, calibration: Calibration, *, min_area_px: float, pixel_size: PixelSize | None
+) -> float:
+    """The score that the thresholds are for: of boxes that of the best one that may reject, 0 without any.
 
     Of a map of kinds nobody but the detector knows how its score would be without one of them: there it stays.
 
     Example:
+        >>> limits = {"pixel_threshold": 0.5, "reject_score": 0.5, "accept_score": 0.5}
+        >>> rules = (KindRule(kind="dust", severity=Severity.IGNORE),)
+        >>> c = Calibration(**limits, fitted_on="", target="", guarantee="", kind_rules=rules)
         >>> boxes = FoundBoxes(boxes=np.array([[0, 0, 9, 9, 0.75, 1]], np.float32), kinds=("dust",))
-        >>> counted_score(0.75, boxes, [KindRule(kind="dust", severity=Severity.IGNORE)])
+        >>> counted_score(0.75, boxes, c, min_area_px=0, pixel_size=None)
         0.0
     """
-    excused = {rule.kind for rule in rules if not rule.can_reject}
-    if not excused or not isinstance(named, FoundBoxes) or not np.isfinite(score):
+    is_plain = not calibration.kind_rules and min_area_px <= 0
+    if is_plain or not isinstance(named, FoundBoxes) or not np.isfinite(score):
         return score
-    counting = [s for s, kind in zip(named.boxes[:, 4].tolist(), named.names, strict=True) if kind not in excused]
+    rules = {rule.kind: rule for rule in calibration.kind_rules}
+    found = box_defects(named, threshold=-np.inf, pixel_size=pixel_size)
+    counting = [d.peak_score for d in found if may_reject(d, rules.get(d.kind), min_area_px)]
     return min(score, max(counting, default=0.0))
 
 

@@ -7,7 +7,7 @@ import logging
 import math
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 
 from zellige.core.errors import ConfigError, InputError
 from zellige.core.kind_rules import KindRule, check_kind_rules, check_units
+from zellige.core.named import FoundBoxes
 from zellige.core.roi import is_inspected
 from zellige.core.types import Calibration, Sample
 from zellige.evaluation.intervals import np_min_samples
-from zellige.evaluation.limits import NOT_SHOWN, Limit, escape_limit, refuse_or_warn, upper_limit
+from zellige.evaluation.limits import NOT_SHOWN, Limit, Target, escape_limit, refuse_or_warn, upper_limit
 from zellige.evaluation.named_thresholds import (
     BoxF1,
     best_box_f1,
@@ -39,34 +40,6 @@ logger = logging.getLogger(__name__)
 PRESUMES = "presumes independent images"
 """How the guarantee's last part begins when images of VAL belong together, so that they count for fewer."""
 _LOWEST = -sys.float_info.max
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Target:
-    """What the operating point must hold, each with probability 1 - delta; at least one of the two rates.
-
-    Example:
-        >>> print(Target(escape_rate=0.01))
-        false_reject_rate <= 0.05 and escape_rate <= 0.01, each with probability 0.95
-    """
-
-    false_reject_rate: float | None = 0.05
-    escape_rate: float | None = None
-    delta: float = 0.05
-
-    def __post_init__(self) -> None:
-        if self.false_reject_rate is None and self.escape_rate is None:
-            raise ConfigError("calibration target: expected false_reject_rate, escape_rate or both, got neither")
-        for name in ("false_reject_rate", "escape_rate", "delta"):
-            value = getattr(self, name)
-            if value is not None and not 0 < value < 1:
-                raise ConfigError(f"calibration target {name}: expected a number in (0, 1), got {value!r}")
-
-    def __str__(self) -> str:
-        names = ("false_reject_rate", "escape_rate")
-        parts = [f"{name} <= {getattr(self, name):g}" for name in names if getattr(self, name) is not None]
-        each = ", each" if len(parts) == 2 else ""
-        return f"{' and '.join(parts)}{each} with probability {1 - self.delta:g}"
 
 
 def calibrate(
@@ -127,7 +100,9 @@ def calibrate(
     check_kind_rules(kind_rules, predictions.kinds)
     caps_escapes = _caps_escapes(predictions.samples, target)
     # Under a cap on escapes the regions that may reject must not depend on the defects that it counts.
-    is_blind = caps_escapes and bool(min_area_mm2 or min_area_px or kind_rules)
+    # A box has its size whatever the threshold; the size of a region depends on it.
+    has_regions = not (predictions.kinds and isinstance(predictions[0].named, FoundBoxes))
+    is_blind = has_regions and caps_escapes and bool(min_area_mm2 or min_area_px or kind_rules)
     box_f1 = best_box_f1(predictions) if predictions.kinds else None
     pixel_threshold = _pixel_threshold(predictions, pixel_false_alarm, None if is_blind else box_f1, is_blind=is_blind)
     draft = Calibration(
@@ -141,26 +116,41 @@ def calibrate(
         guarantee="",
         kind_rules=kind_rules,
     )
+    limits = _limits(predictions, draft, target, box_f1, caps_escapes=caps_escapes, min_good=min_good)
+    refuse_or_warn(limits, on_too_few)
+    reject_score = limits[0].score
+    if predictions.kinds and not is_blind:  # so that what rejects shows a defect
+        pixel_threshold = min(pixel_threshold, max(reject_score, 0.0))
+    return replace(
+        draft,
+        pixel_threshold=pixel_threshold,
+        reject_score=reject_score,
+        accept_score=min(limit.score for limit in limits),
+        guarantee=_guarantee(limits, target, predictions, caps_escapes=caps_escapes),
+    )
+
+
+def _limits(
+    predictions: PredictionSet,
+    draft: Calibration,
+    target: Target,
+    box_f1: BoxF1 | None,
+    *,
+    caps_escapes: bool,
+    min_good: int,
+) -> list[Limit]:
+    """The limits that the target asks for, that of the false rejects first; `draft` has all but the thresholds."""
     scores = counted_scores(predictions, draft)
     limits: list[Limit] = []
     if target.false_reject_rate is not None:
         limits.append(_false_reject_limit(predictions, scores, target, box_f1))
     if target.escape_rate is not None and caps_escapes:
-        can_reject = scores_that_can_reject(predictions, scores, draft) if is_blind else scores
+        has_rules = draft.min_area_mm2 or draft.min_area_px or draft.kind_rules
+        can_reject = scores_that_can_reject(predictions, scores, draft) if has_rules else scores
         to_find = _defects_to_find(predictions, draft, min_good)
         limit = escape_limit(can_reject[to_find], target.escape_rate, target.delta)
         limits.append(_moved(limit, scores, is_upward=False) if predictions.kinds else limit)
-    refuse_or_warn(limits, on_too_few)
-    accept_score = min(limit.score for limit in limits)
-    if predictions.kinds and not is_blind:  # so that what is not accepted shows a defect
-        pixel_threshold = min(pixel_threshold, accept_score)
-    return replace(
-        draft,
-        pixel_threshold=pixel_threshold,
-        reject_score=limits[0].score,
-        accept_score=accept_score,
-        guarantee=_guarantee(limits, target, predictions, caps_escapes=caps_escapes),
-    )
+    return limits
 
 
 def _false_reject_limit(
@@ -172,13 +162,16 @@ def _false_reject_limit(
     if len(good) == 0:
         score, words = threshold_without_good(predictions, box_f1)
         claim = f"{NOT_SHOWN}: VAL has no good images for false_reject_rate <= {target.false_reject_rate:g}"
-        return Limit(score=score, is_shown=False, guarantee=f"{claim}; the threshold {score:.4g} {words}")
+        return Limit(score=score, is_shown=False, guarantee=f"{claim} (the threshold {score:.4g} {words})")
     limit = upper_limit(np.sort(good), target.false_reject_rate, target.delta, "false_reject_rate", "good")
     return _moved(limit, scores, is_upward=True) if predictions.kinds else limit
 
 
 def _moved(limit: Limit, scores: NDArray[np.float64], *, is_upward: bool) -> Limit:
-    return replace(limit, score=between(limit.score, scores, is_upward=is_upward))
+    """Move a limit away from the scores: that of the good ones is one of them, that of escapes just below one."""
+    at = limit.score if is_upward else math.nextafter(limit.score, math.inf)
+    moved = between(at, scores, is_upward=is_upward)
+    return replace(limit, score=limit.score if moved == at else moved)
 
 
 def _guarantee(limits: list[Limit], target: Target, predictions: PredictionSet, *, caps_escapes: bool) -> str:

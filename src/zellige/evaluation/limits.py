@@ -1,4 +1,4 @@
-"""A threshold for one class of scores, and what it supports in words."""
+"""What an operating point must hold; a threshold for one class of scores, and what it supports in words."""
 
 import logging
 import math
@@ -8,13 +8,41 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from zellige.core.errors import InputError
+from zellige.core.errors import ConfigError, InputError
 from zellige.evaluation.intervals import np_min_samples, np_order, upper_bound
 
 logger = logging.getLogger(__name__)
 
 NOT_SHOWN = "NOT SHOWN"
 """How the guarantee begins when VAL is too small for what was asked."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """What the operating point must hold, each with probability 1 - delta; at least one of the two rates.
+
+    Example:
+        >>> print(Target(escape_rate=0.01))
+        false_reject_rate <= 0.05 and escape_rate <= 0.01, each with probability 0.95
+    """
+
+    false_reject_rate: float | None = 0.05
+    escape_rate: float | None = None
+    delta: float = 0.05
+
+    def __post_init__(self) -> None:
+        if self.false_reject_rate is None and self.escape_rate is None:
+            raise ConfigError("calibration target: expected false_reject_rate, escape_rate or both, got neither")
+        for name in ("false_reject_rate", "escape_rate", "delta"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value < 1:
+                raise ConfigError(f"calibration target {name}: expected a number in (0, 1), got {value!r}")
+
+    def __str__(self) -> str:
+        names = ("false_reject_rate", "escape_rate")
+        parts = [f"{name} <= {getattr(self, name):g}" for name in names if getattr(self, name) is not None]
+        each = ", each" if len(parts) == 2 else ""
+        return f"{' and '.join(parts)}{each} with probability {1 - self.delta:g}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

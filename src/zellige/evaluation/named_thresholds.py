@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zellige.core.boxes import Boxes, box_iou
-from zellige.core.decision import decide
+from zellige.core.decision import decide, min_area_in_px
 from zellige.core.named import FoundBoxes
 from zellige.core.named_defects import counted_score
 from zellige.core.regions import find_defects
@@ -131,28 +131,41 @@ def threshold_without_good(predictions: PredictionSet, box_f1: BoxF1 | None) -> 
     median = float(np.median(predictions.scores))
     if median > _MIDDLE:
         return _MIDDLE, f"is {_MIDDLE}, where a defect is as likely as none"
-    return math.nextafter(median, -math.inf), f"is just below the median score of the {len(predictions)} images of VAL"
+    below = between(math.nextafter(median, -math.inf), predictions.scores, is_upward=False)
+    return below, f"is below the median score of the {len(predictions)} images of VAL"
 
 
 def counted_scores(predictions: PredictionSet, calibration: Calibration) -> NDArray[np.float64]:
-    """Scores (N,) that the thresholds are for: without boxes of kinds that never reject."""
-    if all(rule.can_reject for rule in calibration.kind_rules):
-        return predictions.scores
-    rules = calibration.kind_rules
-    return np.array([counted_score(p.score, p.named, rules) for p in predictions], np.float64)
+    """Scores (N,) that the thresholds are for: of boxes those that may reject, by their kinds and sizes."""
+    is_plain = not (calibration.kind_rules or calibration.min_area_px or calibration.min_area_mm2)
+    return predictions.scores if is_plain else np.array([_counted(p, calibration) for p in predictions], np.float64)
+
+
+def _counted(found: Prediction, calibration: Calibration) -> float:
+    size = found.sample.pixel_size
+    least = min_area_in_px(calibration, size)
+    return counted_score(found.score, found.named, calibration, min_area_px=least, pixel_size=size)
 
 
 def scores_that_can_reject(
     predictions: PredictionSet, scores: NDArray[np.float64], calibration: Calibration
 ) -> NDArray[np.float64]:
-    """The scores (N,), -inf for a defective sample that is accepted whatever its score: no defect of it may reject."""
+    """The counted scores (N,), -inf for a defective sample whose defects may not reject, whatever the threshold.
+
+    Args:
+        scores: of `counted_scores`.
+        calibration: with thresholds below every score, so that what it accepts is accepted for its defects.
+    """
     scores = scores.copy()
     for index in np.flatnonzero(predictions.is_defective):
         found = predictions[int(index)]
-        decision, _, _ = decide(
-            found.score, found.anomaly_map, calibration, pixel_size=found.sample.pixel_size, named=found.named
-        )
-        if decision is Decision.ACCEPT:
+        if isinstance(found.named, FoundBoxes):
+            is_excused = scores[index] <= 0 < found.score
+        else:
+            size = found.sample.pixel_size
+            decision, _, _ = decide(found.score, found.anomaly_map, calibration, pixel_size=size, named=found.named)
+            is_excused = decision is Decision.ACCEPT
+        if is_excused:
             scores[index] = -math.inf
     return scores
 
