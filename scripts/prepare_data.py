@@ -55,7 +55,12 @@ def report_on_labels(config: DictConfig) -> None:
         ) from None
     settings = cast(LabelsConfig, OmegaConf.to_object(config.labels))
     report = prepare_labels(
-        Source(root=Path(str(settings.root)), kinds=tuple(settings.kinds), voc_boxes=settings.voc_boxes),
+        Source(
+            root=Path(str(settings.root)),
+            kinds=tuple(settings.kinds),
+            voc_boxes=settings.voc_boxes,
+            templates=settings.templates,
+        ),
         out,
         format_name=settings.format,
         to=settings.to,

@@ -12,6 +12,7 @@ from zellige.config import TrainConfig, build, learns_from_labels, load_data, ma
 from zellige.core.errors import ConfigError
 from zellige.data.augment import Augment
 from zellige.data.dataset import TileDataset
+from zellige.data.pairs import check_templates_fit
 from zellige.evaluation.calibrate import calibrate
 from zellige.evaluation.named_report import named_report
 from zellige.evaluation.report import evaluate
@@ -44,8 +45,9 @@ def main(composed: DictConfig) -> None:
         if fabric.is_global_zero:
             OmegaConf.save(composed, run_dir / "config.yaml", resolve=True)
         needs_good = not learns_from_labels(config.trainer)
-        splits, data_report = on_first(fabric, lambda: load_data(config.data, needs_good=needs_good))
+        splits, data_report = on_first(fabric, lambda: load_data(config.data, config.model, needs_good=needs_good))
         optics = check_ready(config, splits, data_report)
+        on_first(fabric, lambda: check_templates_fit(splits, geometry))
         augment = Augment(config.data.augment, seed=config.seed)
         train = TileDataset(
             splits.train, geometry=geometry, color=splits.color, augment=augment, defects=splits.train_defects

@@ -14,7 +14,14 @@ from rich.markup import escape
 from rich.table import Table
 
 from zellige.comparison_plan import Child, Plan, make_plan
-from zellige.comparison_runs import Outcome, check_finished, frames_to_measure, measure_stations, run_children
+from zellige.comparison_runs import (
+    Outcome,
+    check_finished,
+    frames_to_measure,
+    measure_stations,
+    run_children,
+    write_templates,
+)
 from zellige.config import CompareConfig, build, load_data
 from zellige.core.errors import USER_ERRORS, ConfigError, InputError
 from zellige.core.types import Splits
@@ -86,7 +93,8 @@ def compare(config: CompareConfig, given: Sequence[str]) -> Comparison:
         outcomes = run_children(plan, finished, folder / "logs")
         outcomes = [_on_these_images(outcome, splits.fingerprint) for outcome in outcomes]
         measured = _first_bundles(plan, outcomes)
-        speeds, speed_errors = measure_stations(measured, frames_to_measure(splits.test, data))
+        templates = write_templates(splits.test, folder / "templates.csv")
+        speeds, speed_errors = measure_stations(measured, frames_to_measure(splits.test, data), templates)
         rows = [_row(plan, name, outcomes, speeds, speed_errors) for name in plan.candidates]
         recommendation = _recommend(plan, rows, outcomes)
         failures = [f"{row.name}: {error}" for row in rows for error in row.errors]

@@ -1,5 +1,6 @@
 """Run the training runs of a comparison and measure their bundles, each in a process of its own."""
 
+import csv
 import json
 import logging
 import math
@@ -22,6 +23,7 @@ from zellige.core.errors import ConfigError
 from zellige.core.types import Sample
 from zellige.data.report import DataReport
 from zellige.evaluation.candidate_table import StationSpeed, speed_of
+from zellige.station.templates import COLUMNS
 
 log = logging.getLogger(__name__)
 
@@ -115,9 +117,12 @@ def run_children(plan: Plan, finished: set[str], logs: Path) -> list[Outcome]:
 
 
 def measure_stations(
-    bundles: Mapping[str, Path], images: Sequence[Path]
+    bundles: Mapping[str, Path], images: Sequence[Path], templates: Path | None = None
 ) -> tuple[dict[str, StationSpeed], dict[str, str]]:
-    """Measure each candidate's bundle in torch-free processes, in turns, and return speeds and errors by candidate."""
+    """Measure each candidate's bundle in torch-free processes, in turns, and return speeds and errors by candidate.
+
+    `templates` is a table for candidates that compare; see `zellige.station.templates`.
+    """
     frames: dict[str, list[dict[str, Any]]] = {name: [] for name in bundles}
     errors: dict[str, str] = {}
     for number in range(ROUNDS):
@@ -126,6 +131,7 @@ def measure_stations(
             if name in errors:
                 continue
             command = [sys.executable, "-m", SPEED, str(bundle), *map(str, images)]
+            command += [] if templates is None else ["--template", str(templates)]
             done = subprocess.run(command, capture_output=True, text=True, check=False)
             if done.returncode:
                 errors[name] = f"station: {_last_line(done.stderr, done.returncode)}"
@@ -140,6 +146,16 @@ def frames_to_measure(test: Sequence[Sample], data: DataReport) -> list[Path]:
     largest_mp = data.height_px[1] * data.width_px[1] / 1e6
     most = min(_MOST_FRAMES, max(_FEWEST_FRAMES, int(_MOST_MEGAPIXELS / largest_mp)), len(test))
     return [test[position * len(test) // most].image_path for position in range(most)]
+
+
+def write_templates(test: Sequence[Sample], path: Path) -> Path | None:
+    """Write which template each test image has, for the station; None where they have none."""
+    rows = [(s.image_path.resolve(), s.template_path.resolve()) for s in test if s.template_path is not None]
+    if not rows:
+        return None
+    with path.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file, lineterminator="\n").writerows([COLUMNS, *rows])
+    return path
 
 
 def _start(child: Child, logs: Path) -> _Running:

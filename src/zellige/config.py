@@ -7,7 +7,7 @@ from typing import Any, Literal, cast, get_args
 
 import torch
 from hydra.core.config_store import ConfigStore
-from hydra.utils import instantiate
+from hydra.utils import get_class, instantiate
 from lightning_fabric import Fabric, seed_everything
 from omegaconf import MISSING, OmegaConf
 
@@ -31,9 +31,10 @@ from zellige.config_models import (
 from zellige.config_rolls import MineConfig, RollsConfig, cut_rolls
 from zellige.config_screen import ScreenConfig
 from zellige.core.errors import ConfigError
-from zellige.core.types import Geometry, GeometryMode, PixelSize, Splits
+from zellige.core.types import Geometry, GeometryMode, PixelSize, Registration, Splits
 from zellige.data.additions import add_images
 from zellige.data.index import Rules, place
+from zellige.data.pairs import with_templates, without_templates
 from zellige.data.report import DataReport
 from zellige.data.resolution import check_resolution
 from zellige.data.splits import Fractions
@@ -105,6 +106,8 @@ class GeometryConfig:
     ignore: Any = field(default_factory=list)
     ignore_mask: str | None = None
     foreground: str = "none"
+    registration: str = "none"
+    search_px: int = 8
 
 
 @dataclass
@@ -155,6 +158,7 @@ class ExportConfig:
     score_tolerance: float = 1e-3
     pixel_size_tolerance: float = 0.02
     num_golden: int = 4
+    template: str | None = None
 
 
 @dataclass
@@ -269,10 +273,18 @@ def build(node: Any, **more: Any) -> Any:
         ConfigError: the target lies outside zellige's models and trainers.
     """
     settings = {key: value for key, value in vars(node).items() if key != "name"}
-    target = str(settings["_target_"])
-    if not target.startswith(TARGET_PREFIXES):
-        raise ConfigError(f"_target_: expected one that begins with {' or '.join(TARGET_PREFIXES)}, got {target}")
+    _check_target(settings["_target_"])
     return instantiate(settings, **more)
+
+
+def _class_of(node: Any) -> Any:
+    _check_target(node._target_)
+    return get_class(str(node._target_))
+
+
+def _check_target(target: object) -> None:
+    if not str(target).startswith(TARGET_PREFIXES):
+        raise ConfigError(f"_target_: expected one that begins with {' or '.join(TARGET_PREFIXES)}, got {target}")
 
 
 def make_fabric(config: EngineConfig, *, seed: int = 0) -> Fabric:
@@ -324,18 +336,22 @@ def to_geometry(config: GeometryConfig) -> Geometry:
     """Turn the geometry group into its core type; reads the drawn ignore mask where there is one.
 
     Raises:
-        ConfigError: an unknown mode, a size out of range, or a shape that is none.
+        ConfigError: an unknown mode or registration, a size out of range, or a shape that is none.
         InputError: the mask cannot be read.
     """
     modes = [m.value for m in GeometryMode]
     if config.mode not in modes:
         raise ConfigError(f"geometry.mode: expected one of {', '.join(modes)}, got {config.mode!r}")
-    ignored = {
+    known = [r.value for r in Registration]
+    if config.registration not in known:
+        raise ConfigError(f"geometry.registration: expected one of {', '.join(known)}, got {config.registration!r}")
+    typed = {
+        "registration": Registration(config.registration),
         "ignore": to_ignore(config.ignore),
         "ignore_mask": read_ignore_mask(config.ignore_mask),
         "foreground": to_foreground(config.foreground),
     }
-    return Geometry(**{**vars(config), **ignored, "mode": GeometryMode(config.mode)})
+    return Geometry(**{**vars(config), **typed, "mode": GeometryMode(config.mode)})
 
 
 def to_target(config: CalibrationConfig) -> Target:
@@ -349,13 +365,14 @@ def learns_from_labels(trainer: Any) -> bool:
     return bool(settings.get("_target_") == SupervisedConfig._target_)
 
 
-def load_data(config: DataConfig, *, needs_good: bool = True) -> tuple[Splits, DataReport]:
+def load_data(config: DataConfig, model: Any = None, *, needs_good: bool = True) -> tuple[Splits, DataReport]:
     """Read and split the data set of a data group, then let its additions join; a synthetic web is made where absent.
 
-    A set without good images is refused where `needs_good`.
+    Templates are for a `model` (its config node) that compares with them; for another one the samples have none.
+    Without a model they have what the set has. A set without good images is refused where `needs_good`.
 
     Raises:
-        InputError: the images are not usable; see `load_splits` and `add_images`.
+        InputError: the images are not usable, see `load_splits` and `add_images`, or lack such a model's templates.
         ConfigError: a setting is not usable.
     """
     pixel_size = to_pixel_size(config.pixel_size_mm)
@@ -380,4 +397,8 @@ def load_data(config: DataConfig, *, needs_good: bool = True) -> tuple[Splits, D
     placement = place(root, config.layout, rules, color=config.color)
     for added in config.additions:
         placement = add_images(placement, Path(added), rules)
-    return placement.splits, placement.report
+    if model is None:
+        return placement.splits, placement.report
+    is_pair = getattr(_class_of(model), "is_pair", False)
+    splits = with_templates(placement.splits, root) if is_pair else without_templates(placement.splits)
+    return splits, placement.report

@@ -17,3 +17,4 @@ class LabelsConfig:
     unlabelled: str = "leave_out"
     voc_boxes: str = "devkit"
     fill_boxes: bool = False
+    templates: str = "pair"

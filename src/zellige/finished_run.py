@@ -83,7 +83,7 @@ def open_run(folder: Path, *, added: str | None = None, on_bad: str | None = Non
         config.data.on_bad = on_bad
     if added is not None:
         config.data.additions = [*config.data.additions, added]
-    splits, data = load_data(config.data, needs_good=not learns_from_labels(config.trainer))
+    splits, data = load_data(config.data, config.model, needs_good=not learns_from_labels(config.trainer))
     found = splits.fingerprint if added is None else data.additions[-1].extends
     if found != expected:
         raise InputError(

@@ -18,7 +18,7 @@ from zellige.core.types import Calibration, Geometry, GeometryMode, PixelSize, S
 from zellige.data.report import DataReport
 from zellige.evaluation.calibrate import check_calibration
 from zellige.evaluation.predictions import PredictionSet
-from zellige.export.build_bundle import Identity, Optics, common_pixel_size, export_bundle
+from zellige.export.build_bundle import Identity, Optics, common_pixel_size, export_bundle, read_common_template
 from zellige.models.backbones import origin_of
 from zellige.run_report import metrics_of, report_for_bundle
 from zellige.tracking import RunIdentity, log_run
@@ -64,6 +64,8 @@ def check_ready(config: TrainConfig, splits: Splits, data: DataReport) -> Optics
         )
     pixel_size = common_pixel_size([sample for samples in splits.labelled().values() for sample in samples])
     _check_regions(geometry, data, pixel_size)
+    if export.template is not None:
+        _check_template(Path(export.template), splits, data)
     return Optics(
         geometry=geometry,
         color=splits.color,
@@ -101,6 +103,19 @@ def _check_regions(geometry: Geometry, data: DataReport, pixel_size: PixelSize |
         raise InputError(
             f"data {data.root}: expected images of at most {MAX_GOLDEN_PX} px with a box, polygon or mask to ignore, "
             f"got up to {sizes[1][0]} x {sizes[1][1]}; columns have no such limit"
+        )
+
+
+def _check_template(path: Path, splits: Splits, data: DataReport) -> None:
+    """Refuse a template for the bundle of a detector that does not compare, or one that fits no image of the set."""
+    if not all(sample.template_path for sample in splits.test):
+        raise ConfigError(f"export.template={path}: expected a model that compares with templates, got another one")
+    height, width = read_common_template(path, splits.color).shape[:2]
+    (low, high), (left, right) = data.height_px, data.width_px
+    if not (low <= height <= high and left <= width <= right):
+        raise InputError(
+            f"template {path}: expected the size of the images, {low} to {high} px high and {left} to {right} px wide, "
+            f"got {height} x {width}"
         )
 
 
@@ -143,6 +158,7 @@ def write_release(
         score_tolerance=config.export.score_tolerance,
         num_golden=config.export.num_golden,
         more_members=members,
+        template=None if config.export.template is None else Path(config.export.template),
     )
     words = (
         f"{parity.num_images} images, the same verdicts, scores within "

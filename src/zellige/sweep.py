@@ -89,7 +89,7 @@ def sweep(config: SweepConfig, given: Sequence[str]) -> Swept:
     folder, tracking = Path(config.runs_dir) / plan.name, config.tracking
     if folder.exists() and not (folder / SETTINGS).is_file():
         raise ConfigError(f"name: {folder} exists and is not a sweep; choose another name or move it away")
-    splits, data = load_data(config.data)
+    splits, data = load_data(config.data, config.model)
     check_ready(config, splits, data)
     check_enough(splits.train)
     if tracking.enabled:

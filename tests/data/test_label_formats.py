@@ -175,7 +175,7 @@ def test_a_palette_numbers_the_kinds(tmp_path: Path) -> None:
 def test_deeppcb_pairs(tmp_path: Path) -> None:
     root = write(tmp_path, DEEPPCB)
     assert detect_format(root) == "deeppcb"
-    labels = read(root, on_bad="drop")
+    labels = read(root, on_bad="drop", templates="good")
     assert as_table(labels) == [
         ("g1/1/1001_temp.jpg", []),
         ("g1/1/1001_test.jpg", [("mousebite", (6, 4, 18, 10)), ("pin-hole", (20, 5, 30, 15))]),

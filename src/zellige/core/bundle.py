@@ -29,6 +29,8 @@ from zellige.core.types import Color, Frame, Pixels
 MANIFEST = "manifest.json"
 MODEL = "model.onnx"
 REPORT = "report.json"
+TEMPLATE = "template.png"
+"""The template of all images, where a bundle that compares carries one."""
 
 _MAX_MEMBERS = 1024
 _MAX_BYTES = {".json": 16 << 20, ".png": 64 << 20, ".onnx": 1 << 30}
@@ -63,8 +65,25 @@ class ModelBundle:
             BundleError: a PNG that does not decode, or of another color than the bundle's.
         """
         for entry in self.manifest.golden:
-            pixels = _decode_golden(self.members[entry.member], entry.member, self.manifest.color)
-            yield entry, Frame(pixels=pixels, pixel_size=self.manifest.pixel_size, source_id=entry.member)
+            template = None if entry.template is None else self._decode(entry.template)
+            frame = Frame(
+                pixels=self._decode(entry.member),
+                pixel_size=self.manifest.pixel_size,
+                source_id=entry.member,
+                template=template,
+            )
+            yield entry, frame
+
+    def template(self) -> Pixels | None:
+        """Decode the template that the bundle carries for all images; None where it carries none.
+
+        Raises:
+            BundleError: a PNG that does not decode, or of another color than the bundle's.
+        """
+        return self._decode(TEMPLATE) if TEMPLATE in self.members else None
+
+    def _decode(self, member: str) -> Pixels:
+        return _decode_golden(self.members[member], member, self.manifest.color)
 
 
 def write_bundle(path: Path, *, members: Mapping[str, bytes], **fields: Any) -> str:
@@ -191,7 +210,10 @@ def _read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, where: str) ->
 def _check_content(manifest: Manifest, members: Mapping[str, bytes], where: str) -> None:
     """Check that the members are the manifest's, byte for byte, and that each can be what it says."""
     declared = manifest.members
-    needed = {MODEL, REPORT, *(entry.member for entry in manifest.golden)}
+    pictures = [entry.member for entry in manifest.golden]
+    pictures += [entry.template for entry in manifest.golden if entry.template is not None]
+    pictures += [TEMPLATE] if TEMPLATE in declared else []
+    needed = {MODEL, REPORT, *pictures}
     for problem, names in (
         ("misses member", set(declared) - set(members)),
         ("has a member that its manifest does not list:", set(members) - set(declared)),
@@ -212,17 +234,19 @@ def _check_content(manifest: Manifest, members: Mapping[str, bytes], where: str)
         raise BundleError(f"bundle {where}: report.json is not valid JSON ({error})") from None
     if not isinstance(report, dict):
         raise BundleError(f"bundle {where}: report.json: expected an object, got {type(report).__name__}")
-    for golden in manifest.golden:
-        _check_golden_size(members[golden.member], golden.member, where)
+    for picture in pictures:
+        _check_golden_size(members[picture], picture, where)
+    if any((entry.template is None) == manifest.is_pair for entry in manifest.golden):
+        raise BundleError(f"bundle {where}: expected golden frames with templates where is_pair, and only there")
 
 
 def _check_golden_size(png: bytes, name: str, where: str) -> None:
     if png[:8] != b"\x89PNG\r\n\x1a\n" or png[12:16] != b"IHDR" or len(png) < 24:
-        raise BundleError(f"bundle {where}: golden frame {name!r}: expected a PNG image")
+        raise BundleError(f"bundle {where}: picture {name!r}: expected a PNG image")
     width, height = struct.unpack(">II", png[16:24])
     if not 0 < width * height <= MAX_GOLDEN_PX:
         raise BundleError(
-            f"bundle {where}: golden frame {name!r}: expected at most {MAX_GOLDEN_PX} px, got {height} x {width}"
+            f"bundle {where}: picture {name!r}: expected at most {MAX_GOLDEN_PX} px, got {height} x {width}"
         )
 
 

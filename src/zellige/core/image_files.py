@@ -7,6 +7,7 @@ decoder complains; a changed byte inside an otherwise complete JPEG, BMP, TIFF o
 
 import re
 import struct
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -14,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zellige.core.errors import InputError
-from zellige.core.types import Color, Frame, Pixels, PixelSize
+from zellige.core.types import Color, Frame, Pixels, PixelSize, Sample
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".pgm", ".ppm"})
 MAX_PIXELS = 1 << 28
@@ -42,8 +43,8 @@ def read_pixels(path: Path) -> Pixels:
     return decode_pixels(read_bytes(path), f"image {path}")
 
 
-def read_bytes(path: Path) -> bytes:
-    """Read the bytes of an image file.
+def read_bytes(path: Path, what: str = "image") -> bytes:
+    """Read the bytes of an image file; `what` it is opens the message.
 
     Raises:
         InputError: missing, a folder, not permitted.
@@ -51,7 +52,7 @@ def read_bytes(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise InputError(f"image {path}: cannot be read ({error.strerror})") from None
+        raise InputError(f"{what} {path}: cannot be read ({error.strerror})") from None
 
 
 def decode_pixels(data: bytes, where: str) -> Pixels:
@@ -198,6 +199,39 @@ def read_frame(path: Path, *, color: Color, pixel_size: PixelSize | None = None)
     """
     pixels = in_color(read_pixels(path), color, f"image {path}")
     return Frame(pixels=pixels, pixel_size=pixel_size, source_id=str(path))
+
+
+def read_template(path: Path, like: Pixels | None = None, *, color: Color | None = None) -> Pixels:
+    """Read a template, an image of a product without defects: uint8 (H, W) or (H, W, 3).
+
+    Args:
+        path: the file.
+        like: the pixels of its image, whose size it must have; None: any size.
+        color: the declared mode; None: as it is stored.
+
+    Raises:
+        InputError: see `read_pixels` and `in_color`; or of another size than its image.
+    """
+    where = f"template {path}"
+    pixels = decode_pixels(read_bytes(path, "template"), where)
+    if color is not None:
+        pixels = in_color(pixels, color, where)
+    if like is not None and pixels.shape[:2] != like.shape[:2]:
+        expected, got = (f"{one.shape[0]} x {one.shape[1]}" for one in (like, pixels))
+        raise InputError(f"{where}: expected its image's size {expected} px, got {got}")
+    return pixels
+
+
+def read_sample(sample: Sample, *, color: Color) -> Frame:
+    """Read the image of a sample as a frame in the declared color mode, with its template where it has one.
+
+    Raises:
+        InputError: see `read_frame` and `read_template`.
+    """
+    frame = read_frame(sample.image_path, color=color, pixel_size=sample.pixel_size)
+    if sample.template_path is None:
+        return frame
+    return replace(frame, template=read_template(sample.template_path, frame.pixels, color=color))
 
 
 def read_mask(path: Path, size: tuple[int, int] | None) -> Mask:

@@ -77,6 +77,8 @@ class GoldenEntry(_Strict):
     decision: Decision
     score: float
     source_kind: Line
+    template: Line | None = None
+    """PNG member with its template, where the bundle compares images with one."""
 
 
 class MemberEntry(_Strict):
@@ -113,7 +115,7 @@ class Manifest(_Strict):
     kinds: Annotated[tuple[Line, ...], Field(max_length=255)] = ()
     """The kinds of defects that the model names, in the order of their numbers; none where it names none."""
     is_pair: bool = False
-    """Whether the model compares each frame with a template."""
+    """Whether the model compares each frame with a template, whose channels follow the frame's."""
 
     @field_validator("calibration")
     @classmethod

@@ -1,13 +1,14 @@
 """From a frame to the net's tiles and back: one declared geometry for training, evaluation and the station."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from zellige.core.errors import InputError
+from zellige.core.registration import Shift, place_template
 from zellige.core.roi import Roi, fill, find_roi, hide
 from zellige.core.types import AnomalyMap, Frame, Geometry, GeometryMode, Pixels
 
@@ -19,7 +20,8 @@ class Tiles:
     """The tiles of one frame: `pixels` uint8 (N, C, h, w), row by row over a grid; `ys` and `xs` are its edges, px.
 
     `roi` is what of the frame is inspected; tiles without a pixel of it are left out. None: there is a tile at every
-    place of the grid.
+    place of the grid. Of a frame with a template they are (N, 2 C, h, w), the image's channels first; `shift` is how
+    far the template was moved to lie on the image, None where it was not registered.
     """
 
     pixels: Pixels
@@ -28,6 +30,7 @@ class Tiles:
     frame_size: tuple[int, int]
     geometry: Geometry
     roi: Roi | None = None
+    shift: Shift | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -35,7 +38,8 @@ class Layout:
     """Where the tiles of one frame lie, before any is copied: for large frames, whose tiles are run a few at a time.
 
     `whole` is the frame as the net sees it, filled where it is not inspected, resized or mirrored up to a tile; `parts`
-    are views (h, w) or (h, w, 3) of it. The rest is as in `Tiles`.
+    are views (h, w) or (h, w, 3) of it, `template_parts` the same of its template, none without one. The rest is as in
+    `Tiles`.
     """
 
     whole: Pixels
@@ -45,6 +49,8 @@ class Layout:
     frame_size: tuple[int, int]
     geometry: Geometry
     roi: Roi | None = None
+    template_parts: tuple[Pixels, ...] = ()
+    shift: Shift | None = None
 
     @property
     def corners(self) -> tuple[tuple[int, int], ...]:
@@ -52,13 +58,16 @@ class Layout:
         return tile_corners(self)
 
     def stack(self, start: int, stop: int) -> Pixels:
-        """Copy the tiles from `start` up to `stop` into the net's order, uint8 (N, C, h, w)."""
-        parts = self.parts[start:stop]
-        num_channels = 1 if parts[0].ndim == 2 else 3
-        pixels = np.empty((len(parts), num_channels, *parts[0].shape[:2]), np.uint8)
-        for tile, part in zip(pixels, parts, strict=True):
-            # cv2.split is several times faster than a transposed copy.
-            tile[:] = part if part.ndim == 2 else cv2.split(part)
+        """Copy the tiles from `start` up to `stop` into the net's order, uint8 (N, C or 2 C, h, w)."""
+        pictures = [picture[start:stop] for picture in (self.parts, self.template_parts) if picture]
+        first = pictures[0][0]
+        num_channels = 1 if first.ndim == 2 else 3
+        pixels = np.empty((len(pictures[0]), num_channels * len(pictures), *first.shape[:2]), np.uint8)
+        for number, parts in enumerate(pictures):
+            channels = slice(number * num_channels, (number + 1) * num_channels)
+            for tile, part in zip(pixels[:, channels], parts, strict=True):
+                # cv2.split is several times faster than a transposed copy.
+                tile[:] = part if part.ndim == 2 else cv2.split(part)
         return pixels
 
 
@@ -83,14 +92,21 @@ def tile_corners(tiles: "Tiles | Layout") -> tuple[tuple[int, int], ...]:
     return tuple((tiles.ys[i], tiles.xs[j]) for i, j in places)
 
 
-def cut(frame: Frame, geometry: Geometry) -> Tiles:
+def cut(frame: Frame, geometry: Geometry, *, shift: Shift | None = None) -> Tiles:
     """Cut a frame into the net's input tiles, all of them at once.
 
     A resize averages over areas along an axis that shrinks and interpolates linearly along one that grows. Where a
-    region of interest is declared, the rest of the frame is filled first (`core.roi.fill`).
+    region of interest is declared, the rest of the frame is filled first (`core.roi.fill`). A template is registered
+    as the geometry says, then treated as the frame is.
+
+    Args:
+        frame: the frame.
+        geometry: how it is cut.
+        shift: of its template, where it is known already; it is not searched then.
 
     Raises:
-        InputError: tiles without `pad_small` and a frame smaller than a tile; a frame that does not fit the regions.
+        InputError: tiles without `pad_small` and a frame smaller than a tile; a frame that does not fit the regions; a
+            template that does not fit the frame (`core.registration.find_shift`).
 
     Example:
         >>> import numpy as np
@@ -99,7 +115,7 @@ def cut(frame: Frame, geometry: Geometry) -> Tiles:
         >>> cut(f, g).pixels.shape
         (6, 1, 256, 256)
     """
-    layout = lay_out(frame, geometry)
+    layout = lay_out(frame, geometry, shift=shift)
     return Tiles(
         pixels=layout.stack(0, len(layout.parts)),
         ys=layout.ys,
@@ -107,11 +123,12 @@ def cut(frame: Frame, geometry: Geometry) -> Tiles:
         frame_size=layout.frame_size,
         geometry=geometry,
         roi=layout.roi,
+        shift=layout.shift,
     )
 
 
 def cut_alike(image: Pixels, tiles: Tiles) -> Pixels:
-    """Cut another picture of the same frame, such as a defect mask, as the tiles were; (N, C, h, w) uint8.
+    """Cut another picture of the same frame, such as a defect mask, as the tiles were; (N, C, h, w) uint8, C its own.
 
     Nothing in it is filled; `image` has the frame's size.
     """
@@ -124,7 +141,7 @@ def seen_alike(image: Pixels, layout: Layout) -> Pixels:
     return _grid(image, layout.geometry, layout.roi).whole
 
 
-def lay_out(frame: Frame, geometry: Geometry) -> Layout:
+def lay_out(frame: Frame, geometry: Geometry, *, shift: Shift | None = None) -> Layout:
     """Lay the tiles of a frame out as `cut` does, without copying them.
 
     Raises:
@@ -139,7 +156,12 @@ def lay_out(frame: Frame, geometry: Geometry) -> Layout:
             "set geometry.pad_small=true or a smaller tile"
         )
     roi = find_roi(frame, geometry)
-    return _grid(frame.pixels if roi is None else fill(frame.pixels, roi.inspected), geometry, roi)
+    pixels = frame.pixels if roi is None else fill(frame.pixels, roi.inspected)
+    layout = _grid(pixels, geometry, roi)
+    template, shift = place_template(frame, pixels, geometry, roi, shift)
+    if template is None:
+        return layout
+    return replace(layout, template_parts=_grid(template, geometry, roi).parts, shift=shift)
 
 
 def _grid(image: Pixels, geometry: Geometry, roi: Roi | None) -> Layout:

@@ -50,6 +50,15 @@ class GeometryMode(StrEnum):
     """The frame is cut into overlapping tiles at its real scale."""
 
 
+class Registration(StrEnum):
+    """How a template is brought to its place on the image that it is compared with."""
+
+    NONE = "none"
+    """It lies there already."""
+    TRANSLATION = "translation"
+    """It is moved by a fraction of a pixel; an image that it does not fit is not judged. See `core.registration`."""
+
+
 class Decision(StrEnum):
     """What becomes of a frame or a piece. An error, a late frame, an unknown is UNDECIDED, never ACCEPT."""
 
@@ -95,8 +104,14 @@ class Geometry:
     ignore_mask: IgnoredMask | None = None
     """The same as a drawn mask, for frames of its size."""
     foreground: Foreground = Foreground.NONE
+    registration: Registration = Registration.NONE
+    """Of a frame's template; nothing where it has none."""
+    search_px: int = 8
+    """How far from its place a template is looked for, px."""
 
     def __post_init__(self) -> None:
+        if not 1 <= self.search_px <= 512:
+            raise ConfigError(f"geometry search_px: expected 1 to 512, got {self.search_px}")
         for name in ("height", "width"):
             value = getattr(self, name)
             if not 32 <= value <= 4096:
@@ -119,12 +134,14 @@ class Frame:
 
     `pixels` is uint8, (H, W) gray or (H, W, 3) RGB. `pixel_size` is None where nobody measured it: then every
     size is in px and the results are called uncalibrated. `first_line` is the absolute line number on the web.
+    `template`, where there is one, shows the same without any defect; it has the shape and dtype of the pixels.
     """
 
     pixels: Pixels
     pixel_size: PixelSize | None
     source_id: str
     first_line: int = 0
+    template: Pixels | None = None
 
     def __post_init__(self) -> None:
         shape, where = self.pixels.shape, f"frame {self.source_id}"
@@ -132,6 +149,9 @@ class Frame:
             raise InputError(f"{where}: expected 8-bit pixels, got {self.pixels.dtype}")
         if len(shape) not in (2, 3) or (len(shape) == 3 and shape[2] != 3) or 0 in shape:
             raise InputError(f"{where}: expected shape (H, W) or (H, W, 3), got {shape}")
+        template = self.template
+        if template is not None and (template.shape != shape or template.dtype != np.uint8):
+            raise InputError(f"{where}: expected a template of {shape} 8-bit, got {template.shape} {template.dtype}")
 
     @property
     def size(self) -> tuple[int, int]:
@@ -166,6 +186,8 @@ class Sample:
     pixel_size: PixelSize | None = None
     boxes: tuple[LabelledBox, ...] = ()
     """The defects by kind and place, where somebody drew them."""
+    template_path: Path | None = None
+    """An image of the same without any defect, to compare with; it is no sample itself."""
 
     def __post_init__(self) -> None:
         if not self.id or not self.kind or not self.group_id:

@@ -65,6 +65,7 @@ class AnnotatedImage:
     """An image and all its defects; without any it is good.
 
     `id` is the image's path relative to its data set. `unplaced` are kinds that the image shows, nobody said where.
+    `template_path` is an image of the same without defects, to compare with.
     """
 
     id: str
@@ -75,6 +76,7 @@ class AnnotatedImage:
     group_id: str | None = None
     split: str | None = None
     pixel_size: PixelSize | None = None
+    template_path: Path | None = None
 
     @property
     def kinds(self) -> tuple[str, ...]:

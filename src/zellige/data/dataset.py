@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from zellige.core.image_files import read_frame
+from zellige.core.image_files import read_sample
+from zellige.core.registration import Shift
 from zellige.core.tiling import Tiles, cut
 from zellige.core.types import Color, Geometry, Sample
 from zellige.data.augment import Augment
@@ -43,6 +44,7 @@ class TileDataset:
         self.color = color
         self.augment = augment
         self._warned: dict[str, str] = {}
+        self._shifts: dict[str, Shift] = {}  # of templates, by sample: found when it is first read
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -56,14 +58,15 @@ class TileDataset:
         return self.cut(self.samples[index])
 
     def cut(self, sample: Sample) -> Tiles:
-        """Read an image and cut it as those of this data set.
+        """Read an image, and its template where it has one, and cut it as those of this data set.
 
         Raises:
-            InputError: the image is gone, damaged, of another color, smaller than a tile, or of a size that the
-                declared regions do not fit.
+            InputError: the image or its template is gone, damaged, of another color, smaller than a tile, or of a size
+                that the declared regions do not fit; a template that does not fit its image.
         """
-        frame = read_frame(sample.image_path, color=self.color, pixel_size=sample.pixel_size)
-        tiles = cut(frame, self.geometry)
+        tiles = cut(read_sample(sample, color=self.color), self.geometry, shift=self._shifts.get(sample.id))
+        if tiles.shift is not None:
+            self._shifts[sample.id] = tiles.shift
         if tiles.roi is not None and tiles.roi.warning:
             self._warned[sample.id] = tiles.roi.warning
         return tiles

@@ -6,7 +6,8 @@ Each line of trainval.txt and test.txt names an image and its labels, `g/n/ID.jp
 Source: https://github.com/tangsanli5201/DeepPCB
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path, PurePosixPath
 
@@ -16,12 +17,15 @@ from zellige.data.label_listing import Entry, ImageIndex, LabelListing, Source, 
 
 KINDS = ("open", "short", "mousebite", "spur", "copper", "pin-hole")
 LISTS = {"trainval.txt": "train", "test.txt": "test"}
+TEMPLATES = ("pair", "good")
+"""What the templates are: each the template of its tested image and no image of the set, or good images of it."""
 
 
 def list_deeppcb(source: Source) -> LabelListing:
-    """List the pairs that trainval.txt and test.txt name: the template is good, the tested image has the defects.
+    """List the pairs that trainval.txt and test.txt name: a tested image with the defects, and its template.
 
-    A pair is one group. Lines whose files are missing are dropped with their reason.
+    The template is what the image is compared with and no image of the set; with `source.templates` "good" it is a good
+    image instead, and the two are one group. Lines whose files are missing are dropped with their reason.
 
     Raises:
         InputError: neither list is there, or a line names no two files.
@@ -35,13 +39,20 @@ def list_deeppcb(source: Source) -> LabelListing:
     for path in lists:
         for number, line in enumerate(read_text(path).splitlines(), start=1):
             if line.strip():
-                _list_pair(path, number, line, texts, images, listing)
+                _list_pair(path, number, line, texts, images, listing, is_pair=source.templates == "pair")
     listing.unlabelled = images.unused()
     return listing
 
 
 def _list_pair(
-    path: Path, number: int, line: str, texts: frozenset[Path], images: ImageIndex, listing: LabelListing
+    path: Path,
+    number: int,
+    line: str,
+    texts: frozenset[Path],
+    images: ImageIndex,
+    listing: LabelListing,
+    *,
+    is_pair: bool,
 ) -> None:
     where, words = f"labels {path} line {number}", line.split()
     if len(words) != 2 or any(part in ("..", "/") for word in words for part in PurePosixPath(word).parts):
@@ -53,27 +64,26 @@ def _list_pair(
     if missing:
         listing.drop(words[0], f"{where}: expected the file {missing[0]}, it does not exist")
         return
-    reads: Mapping[Path, Callable[[Canvas], Sequence[AnnotatedDefect]]] = {
-        template: _no_defects,
-        tested: partial(read_boxes, labels),
-    }
-    for picture, read in reads.items():
-        if not images.holds(picture):
-            listing.drop(
-                words[0], f"{where}: expected the template {picture}, it does not exist; the tested image is used"
-            )
-            continue
-        images.take(picture)
-        listing.entries.append(
-            Entry(
-                id=images.id_of(picture),
-                image_path=picture,
-                where=where,
-                read_defects=read,
-                group_id=words[0],
-                split=LISTS[path.name],
-            )
-        )
+    has_template = images.holds(template)
+    if has_template:
+        images.take(template)
+    else:
+        reason = f"{where}: expected the template {template}, it does not exist; the tested image is used"
+        listing.drop(words[0], reason)
+    images.take(tested)
+    entry = Entry(
+        id=images.id_of(tested),
+        image_path=tested,
+        where=where,
+        read_defects=partial(read_boxes, labels),
+        group_id=words[0],
+        split=LISTS[path.name],
+        template_path=template if has_template and is_pair else None,
+    )
+    listing.entries.append(entry)
+    if has_template and not is_pair:
+        good = replace(entry, id=images.id_of(template), image_path=template, read_defects=_no_defects)
+        listing.entries.append(good)
 
 
 def read_boxes(path: Path, canvas: Canvas) -> list[AnnotatedDefect]:

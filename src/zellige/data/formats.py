@@ -17,7 +17,7 @@ from zellige.data.box_text import boxes_from_text
 
 SPLIT_NAMES = ("train", "val", "test")
 _MASK_FOLDERS = ("ground_truth", "masks")
-_MANIFEST_COLUMNS = ("path", "label", "kind", "mask", "boxes", "group", "pixel_size", "split")
+_MANIFEST_COLUMNS = ("path", "label", "kind", "mask", "boxes", "group", "pixel_size", "split", "template")
 _LABELS: Mapping[str, bool] = {"good": False, "0": False, "defective": True, "1": True}
 _SYSTEM_FILES = frozenset({"thumbs.db", "desktop.ini"})
 
@@ -123,8 +123,8 @@ def read_manifest(root: Path, pixel_size: PixelSize | None) -> Listing:
     """List a CSV manifest: `root` is the file, or a folder that holds manifest.csv; paths are relative to the file.
 
     Columns: path, and label (good or defective, 0 or 1) or kind or both; optional mask, boxes (x0 y0 x1 y1 kind; ...),
-    group, pixel_size (mm, one number or "cross-web x down-web", as 0.05x0.1) and split (train, val, test; for all lines
-    or for none).
+    group, pixel_size (mm, one number or "cross-web x down-web", as 0.05x0.1), split (train, val, test; for all lines
+    or for none) and template (an image of the same without defects; several lines may name one, and it is no sample).
 
     Raises:
         InputError: missing file, missing or unknown column, a bad or repeated line; the message names the line.
@@ -265,8 +265,18 @@ def _manifest_row(
         mask_path=mask if kind != GOOD else None,
         pixel_size=size,
         boxes=boxes_from_text(value.get("boxes", "")),
+        template_path=_template_of(value, base, sample_id),
     )
     return Row(sample=sample, split=split), mask
+
+
+def _template_of(value: Mapping[str, str], base: Path, sample_id: str) -> Path | None:
+    if not value.get("template"):
+        return None
+    name = Path(os.path.normpath(value["template"])).as_posix()
+    if name == sample_id:
+        raise InputError(f"expected another image as the template of {sample_id}, got the image itself")
+    return base / name
 
 
 def _refuse_almost_good(kind: str, where: str) -> None:

@@ -201,6 +201,13 @@ def _resolve_color(scanned: Sequence[Scanned], color: str, root: Path) -> Color:
             f"data {root}: expected all gray or all color, got {num_gray} gray and {len(scanned) - num_gray} color "
             f"(such as {odd.row.sample.id}); color=luma turns all into luminance"
         )
+    other = next((item for item in scanned if item.is_template_gray not in (None, bool(num_gray))), None)
+    if other is not None:
+        words = ("gray", "color") if num_gray else ("color", "gray")
+        raise InputError(
+            f"template {other.row.sample.template_path}: expected {words[0]} as the images, got {words[1]}; "
+            "color=luma turns all into luminance"
+        )
     return Color.GRAY if num_gray else Color.RGB
 
 
@@ -230,8 +237,10 @@ def build_splits(placed: Sequence[Placed], color: Color) -> Splits:
     lines = []
     for one in placed:
         sample, item = one.item.row.sample, one.item
-        boxes = [boxes_to_text(sample.boxes)] if sample.boxes else []  # only then: other sets keep their fingerprint
-        lines.append(json.dumps([sample.id, item.content, item.mask_content, sample.kind, one.split, *boxes]))
+        # Only where there are some: other sets keep their fingerprint.
+        more = [boxes_to_text(sample.boxes)] if sample.boxes else []
+        more += [f"template {item.template_content}"] if item.template_content else []
+        lines.append(json.dumps([sample.id, item.content, item.mask_content, sample.kind, one.split, *more]))
         mask_path = None if item.is_mask_empty else sample.mask_path
         members[one.split].append(replace(sample, group_id=one.group, mask_path=mask_path))
     fingerprint = hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest()
@@ -254,6 +263,7 @@ def count_samples(samples: Sequence[Sample]) -> SplitCounts:
         kinds=dict(sorted(kinds.items())),
         groups=len({sample.group_id for sample in samples}),
         with_mask=sum(sample.mask_path is not None for sample in samples),
+        with_template=sum(sample.template_path is not None for sample in samples),
     )
 
 

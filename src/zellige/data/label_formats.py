@@ -10,7 +10,7 @@ from zellige.core.image_files import IMAGE_SUFFIXES
 from zellige.data.annotations import AnnotatedImage
 from zellige.data.coco_labels import is_coco, list_coco, write_coco
 from zellige.data.csv_labels import is_box_csv, list_csv, read_header, write_csv
-from zellige.data.deeppcb_labels import LISTS, list_deeppcb
+from zellige.data.deeppcb_labels import LISTS, TEMPLATES, list_deeppcb
 from zellige.data.label_listing import MASK_FOLDERS, LabelListing, Source, check_kinds, files_below, read_json
 from zellige.data.labelme_labels import is_labelme, list_labelme, write_labelme
 from zellige.data.manifest_labels import list_folders, list_magnetic_tile, list_manifest, write_folders, write_manifest
@@ -30,6 +30,7 @@ class LabelFormat:
     write: Writer | None
     holds_outlines: bool
     holds_unplaced: bool = False
+    holds_templates: bool = False
 
 
 FORMATS: Mapping[str, LabelFormat] = {
@@ -41,7 +42,9 @@ FORMATS: Mapping[str, LabelFormat] = {
     "csv": LabelFormat(read=list_csv, write=write_csv, holds_outlines=False),
     "deeppcb": LabelFormat(read=list_deeppcb, write=None, holds_outlines=False),
     "magnetic_tile": LabelFormat(read=list_magnetic_tile, write=None, holds_outlines=True),
-    "manifest": LabelFormat(read=list_manifest, write=write_manifest, holds_outlines=True, holds_unplaced=True),
+    "manifest": LabelFormat(
+        read=list_manifest, write=write_manifest, holds_outlines=True, holds_unplaced=True, holds_templates=True
+    ),
     "folder": LabelFormat(read=list_folders, write=write_folders, holds_outlines=True, holds_unplaced=True),
 }
 
@@ -59,6 +62,8 @@ def read_labels(name: str, source: Source) -> tuple[str, LabelListing]:
     if name not in (AUTO, *FORMATS):
         raise ConfigError(f"labels.format: expected auto or one of {', '.join(FORMATS)}, got {name!r}")
     check_kinds(source.kinds, "labels.kinds")
+    if source.templates not in TEMPLATES:
+        raise ConfigError(f"labels.templates: expected one of {', '.join(TEMPLATES)}, got {source.templates!r}")
     found = detect_format(source.root) if name == AUTO else name
     return found, FORMATS[found].read(source)
 
@@ -106,6 +111,9 @@ def write_labels(
     warnings = list(write(images, kinds, out) or [])
     num_outlines = sum(defect.has_outline for image in images for defect in image.defects)
     num_defects = sum(len(image.defects) for image in images)
+    num_templates = sum(image.template_path is not None for image in images)
+    if num_templates and not target.holds_templates:
+        warnings.append(f"{num_templates} images lose their template: {to} holds none")
     if num_outlines and not target.holds_outlines:
         warnings.append(f"{num_outlines} outlines are left out: {to} holds boxes only")
     if to == "yolo" and 0 < num_outlines < num_defects:

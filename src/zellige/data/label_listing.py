@@ -25,6 +25,7 @@ class Source:
     kinds: tuple[str, ...] = ()
     """Names of the kinds in their order, for formats that number them; empty: the format's own file says them."""
     voc_boxes: str = "devkit"
+    templates: str = "pair"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +41,8 @@ class Entry:
     group_id: str | None = None
     split: str | None = None
     pixel_size: PixelSize | None = None
+    template_path: Path | None = None
+    """An image of the same without defects, which is no entry itself."""
 
 
 @dataclass(slots=True, kw_only=True)

@@ -68,6 +68,8 @@ def _cards(report: LabelReport) -> str:
         ("Defects", report.num_defects, f"{outlines} with an outline, {report.num_defects - outlines} as a box"),
         ("Left out", len(report.dropped), f"and {len(report.unlabelled)} images without labels"),
     ]
+    if report.num_templates:
+        cards.append(("Templates", report.num_templates, "images have one to compare with; it is no image of the set"))
     cells = "".join(
         f'<div class="card"><div class="what">{what}</div><div class="number">{number}</div>'
         f'<div class="words">{escape(words)}</div></div>'

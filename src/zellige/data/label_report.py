@@ -69,6 +69,8 @@ class LabelReport:
     dropped: list[Skipped]
     unlabelled: list[str]
     warnings: list[str]
+    num_templates: int = 0
+    """Images with a template to compare with; the templates are no images of the set."""
 
     def to_json(self) -> dict[str, Any]:
         """The report as plain dicts, lists, strings and numbers."""
@@ -77,11 +79,13 @@ class LabelReport:
     def to_lines(self) -> list[str]:
         """The report in a few lines for a terminal."""
         kinds = ", ".join(f"{row.kind} {row.defects or row.unplaced}" for row in self.kinds) or "none"
+        templates = [f"{self.num_templates} images have a template, which is no image of the set"]
         return [
             f"{self.root}: {self.format}, {self.num_images} images",
             f"{self.num_good} good, {self.num_defective} defective",
             f"{self.num_defects} defects: {kinds}",
             f"duplicates: {self.exact_pairs} exact, {self.near_pairs} near pairs",
+            *(templates if self.num_templates else []),
             f"left out {len(self.dropped)}, without labels {len(self.unlabelled)}",
             *(f"  {item.reason}" for item in self.dropped[:_NUM_EXAMPLES]),
             *(f"warning: {text}" for text in self.warnings),
@@ -117,6 +121,7 @@ def report_labels(labels: LabelSet, root: str, format_name: str, warnings: Seque
         dropped=list(labels.dropped),
         unlabelled=list(labels.unlabelled),
         warnings=[*labels.warnings, *_clipped(labels), *warnings],
+        num_templates=sum(image.template_path is not None for image in images),
     )
 
 

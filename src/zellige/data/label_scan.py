@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from zellige.core.errors import ConfigError, InputError
-from zellige.core.image_files import decode_pixels, read_bytes
+from zellige.core.image_files import decode_pixels, read_bytes, read_template
 from zellige.core.progress import progress
 from zellige.core.types import PixelSize
 from zellige.data.annotations import AnnotatedImage, Canvas
@@ -145,6 +145,8 @@ def _read(entry: Entry) -> LabelledItem:
     data = read_bytes(entry.image_path)
     pixels = decode_pixels(data, f"image {entry.image_path}")
     canvas = Canvas((pixels.shape[0], pixels.shape[1]))
+    if entry.template_path is not None:
+        read_template(entry.template_path, pixels)
     defects = tuple(entry.read_defects(canvas))
     image = AnnotatedImage(
         id=entry.id,
@@ -155,6 +157,7 @@ def _read(entry: Entry) -> LabelledItem:
         group_id=entry.group_id,
         split=entry.split,
         pixel_size=entry.pixel_size,
+        template_path=entry.template_path,
     )
     return LabelledItem(
         image=image,

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import shutil
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -67,7 +68,7 @@ def list_magnetic_tile(source: Source) -> LabelListing:
 def write_manifest(
     images: Sequence[AnnotatedImage], kinds: Sequence[str], out: Path, *, fill_boxes: bool = False
 ) -> list[str]:
-    """Write manifest.csv and masks/ID.png, white on the defects.
+    """Write manifest.csv and masks/ID.png, white on the defects, and copy templates to templates/.
 
     An image gets a mask where every defect of it has an outline: half a mask would say that the other defects are
     good. With `fill_boxes` a box without an outline counts as one, all of its area.
@@ -76,7 +77,9 @@ def write_manifest(
         A warning where images have boxes but no mask.
     """
     is_calibrated = any(image.pixel_size is not None for image in images)
+    templates = _copy_templates(images, out)
     columns = ["path", "kind", "mask", "boxes", "group", "split", *(["pixel_size"] if is_calibrated else [])]
+    columns += ["template"] if templates else []
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)
@@ -89,9 +92,27 @@ def write_manifest(
             _save_mask(out / name, mask)
         boxes = boxes_to_text(defect.as_box() for defect in image.defects)
         cells = [f"images/{image.id}", image.kind, name, boxes, image.group_id or "", image.split or ""]
-        writer.writerow([*cells, _size_text(image.pixel_size)] if is_calibrated else cells)
+        cells += [_size_text(image.pixel_size)] if is_calibrated else []
+        cells += ["" if image.template_path is None else templates[image.template_path]] if templates else []
+        writer.writerow(cells)
     (out / "manifest.csv").write_text(text.getvalue(), encoding="utf-8")
     return [f"{num_without} images have boxes but no mask (labels.fill_boxes=true fills them)"] if num_without else []
+
+
+def _copy_templates(images: Sequence[AnnotatedImage], out: Path) -> dict[Path, str]:
+    """Copy each template once, byte by byte; returns where to, relative to `out`, by its path."""
+    places: dict[Path, str] = {}
+    for image in images:
+        path = image.template_path
+        if path is None or path in places:
+            continue
+        name = Path("templates") / Path(image.id).parent / path.name
+        if name.as_posix() in places.values():
+            name = Path("templates") / Path(image.id).with_suffix(path.suffix)
+        (out / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, out / name)
+        places[path] = name.as_posix()
+    return places
 
 
 def write_folders(
@@ -153,6 +174,7 @@ def _from_rows(found: Listing) -> LabelListing:
                 group_id=sample.group_id if sample.group_id != sample.id else None,
                 split=row.split,
                 pixel_size=sample.pixel_size,
+                template_path=sample.template_path,
             )
         )
     return listing

@@ -108,7 +108,7 @@ def _scores(runtime: Runtime, source: RollSource) -> list[tuple[float, int, int]
             if cut.frame.size[0] < geometry.height:
                 continue  # what is left of a run
             layout = runtime.lay_out(cut.frame)
-            scores, _ = runtime.run_tiles(layout)
+            scores, _, _ = runtime.run_tiles(layout)
             places = ((cut.frame.first_line + y, x) for y, x in layout.corners)
             found.extend((score, *place) for score, place in zip(scores, places, strict=True) if np.isfinite(score))
 

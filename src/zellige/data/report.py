@@ -16,6 +16,7 @@ class SplitCounts:
     kinds: dict[str, int]
     groups: int
     with_mask: int
+    with_template: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

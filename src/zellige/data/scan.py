@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from zellige.core.errors import InputError
-from zellige.core.image_files import decode_pixels, read_bytes, read_mask
+from zellige.core.image_files import decode_pixels, read_bytes, read_mask, read_template
 from zellige.core.progress import progress
 from zellige.core.types import Pixels, Sample
 from zellige.data.duplicates import Thumbnail, thumbnail_of
@@ -20,7 +20,7 @@ from zellige.data.shortcut import Metadata
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Scanned:
-    """One readable sample. `mask_content` is empty where there is no mask."""
+    """One readable sample. `mask_content` is empty where there is no mask, `template_content` without a template."""
 
     row: Row
     metadata: Metadata
@@ -30,6 +30,8 @@ class Scanned:
     mask_content: str
     is_mask_empty: bool
     thumbnail: Thumbnail
+    template_content: str = ""
+    is_template_gray: bool | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +47,7 @@ def scan(
 ) -> list[Scanned | Unusable]:
     """Read the samples in parallel, in the order of `rows`; shows a progress bar on a terminal.
 
-    `check(pixels, where)` raises an InputError for an image of another color mode than declared.
+    `check(pixels, where)` raises an InputError for an image, or a template, of another color mode than declared.
 
     Raises:
         InputError: a mask of a good image marks a defect (the labels contradict).
@@ -91,6 +93,11 @@ def _read(row: Row, good_mask: Path | None, check: Callable[[Pixels, str], objec
             raise _ContradictionError(
                 f"sample {sample.id}: good, but its mask {mask_path} marks a defect: labels contradict"
             )
+    template, template_content = None, ""
+    if sample.template_path is not None:
+        template = read_template(sample.template_path, pixels)
+        check(template, f"template {sample.template_path}")
+        template_content = hashlib.sha256(read_bytes(sample.template_path, "template")).hexdigest()
     return Scanned(
         row=row,
         metadata=Metadata(
@@ -105,6 +112,8 @@ def _read(row: Row, good_mask: Path | None, check: Callable[[Pixels, str], objec
         mask_content=mask_content,
         is_mask_empty=is_empty,
         thumbnail=thumbnail_of(pixels),
+        template_content=template_content,
+        is_template_gray=None if template is None else template.ndim == 2,
     )
 
 

@@ -15,14 +15,25 @@ import torch
 from torch import nn
 
 import zellige
-from zellige.core.bundle import MAX_GOLDEN_PX, ModelBundle, encode_golden, read_bundle, write_bundle
+from zellige.core.bundle import MAX_GOLDEN_PX, TEMPLATE, ModelBundle, encode_golden, read_bundle, write_bundle
 from zellige.core.decision import decide
 from zellige.core.errors import InputError
-from zellige.core.image_files import read_frame
+from zellige.core.image_files import read_sample, read_template
 from zellige.core.manifest import build_manifest
 from zellige.core.named import Named
 from zellige.core.tiling import cut
-from zellige.core.types import AnomalyMap, Calibration, Color, Decision, Frame, Geometry, PixelSize, Prediction, Sample
+from zellige.core.types import (
+    AnomalyMap,
+    Calibration,
+    Color,
+    Decision,
+    Frame,
+    Geometry,
+    Pixels,
+    PixelSize,
+    Prediction,
+    Sample,
+)
 from zellige.evaluation.predictions import PredictionSet
 from zellige.export.onnx import to_onnx
 from zellige.export.parity import Parity, verify_parity
@@ -75,6 +86,7 @@ def export_bundle(
     score_tolerance: float = 1e-3,
     num_golden: int = 4,
     more_members: Mapping[str, bytes] = MappingProxyType({}),
+    template: Path | None = None,
 ) -> tuple[ModelBundle, Parity]:
     """Write a bundle that a station accepts, or nothing.
 
@@ -83,6 +95,7 @@ def export_bundle(
         report: the JSON-able report that travels along; its rates become the expected rates.
         more_members: content by name that travels along, such as screen.json.
         path: the bundle's file; an older one is replaced only by a bundle that has replayed its golden frames.
+        template: an image that travels along, for a detector that compares: that of all images which come without one.
 
     Raises:
         BundleError: torch and ONNX Runtime disagree, or the bundle cannot be written.
@@ -91,6 +104,8 @@ def export_bundle(
     golden, members = _golden_frames(detector, predictions, calibration, optics, num_golden)
     members |= more_members
     members |= {"model.onnx": onnx, "report.json": json.dumps(report, indent=2, sort_keys=True).encode()}
+    if template is not None:
+        members[TEMPLATE] = encode_golden(read_common_template(template, optics.color))
     fields = _manifest_fields(detector, calibration, report, optics, identity)
     fields |= {"golden": golden, "score_tolerance": score_tolerance, "kinds": predictions.kinds}
     untested = {"max_relative_score_difference": 0.0, "tolerance": score_tolerance, "num_images": 0}
@@ -106,6 +121,20 @@ def export_bundle(
     }
     write_bundle(path, members=members, **fields, parity=tested)
     return read_bundle(path), parity
+
+
+def read_common_template(path: Path, color: Color) -> Pixels:
+    """Read the template that a bundle carries for all images.
+
+    Raises:
+        InputError: unreadable, of another color, or larger than a station takes.
+    """
+    pixels = read_template(path, color=color)
+    if pixels.shape[0] * pixels.shape[1] > MAX_GOLDEN_PX:
+        raise InputError(
+            f"template {path}: expected at most {MAX_GOLDEN_PX} px, got {pixels.shape[0]} x {pixels.shape[1]}"
+        )
+    return pixels
 
 
 def _manifest_fields(
@@ -127,6 +156,7 @@ def _manifest_fields(
         "pixel_size_tolerance": optics.pixel_size_tolerance,
         "calibration": calibration,
         "expected_rates": {name: report.get(name) for name in ("escape_rate", "false_reject_rate")},
+        "is_pair": bool(getattr(detector, "is_pair", False)),
     }
 
 
@@ -151,7 +181,7 @@ def _golden_frames(
     for index, (prediction, decision) in enumerate(chosen):
         name = f"golden/{index:02d}.png"
         sample, score = prediction.sample, prediction.score
-        frame = read_frame(sample.image_path, color=optics.color, pixel_size=sample.pixel_size)
+        frame = read_sample(sample, color=optics.color)
         if frame.size[0] * frame.size[1] > MAX_GOLDEN_PX:
             is_whole_rows = bool(optics.geometry.ignore)
             frame = window_around_peak(
@@ -160,7 +190,11 @@ def _golden_frames(
             score, anomaly_map, named = _score(detector, frame, optics.geometry)
             decision, _, _ = decide(score, anomaly_map, calibration, pixel_size=frame.pixel_size, named=named)
         members[name] = encode_golden(frame.pixels)
-        entries.append({"member": name, "decision": decision, "score": score, "source_kind": sample.kind})
+        entry: dict[str, Any] = {"member": name, "decision": decision, "score": score, "source_kind": sample.kind}
+        if frame.template is not None:
+            entry["template"] = f"golden/{index:02d}_template.png"
+            members[entry["template"]] = encode_golden(frame.template)
+        entries.append(entry)
     return entries, members
 
 
@@ -175,7 +209,9 @@ def window_around_peak(frame: Frame, anomaly_map: AnomalyMap, *, most_px: int, i
     y, x = np.unravel_index(int(anomaly_map.argmax()), anomaly_map.shape)
     top = min(max(0, int(y) - rows // 2), height - rows)
     left = min(max(0, int(x) - cols // 2), width - cols)
-    return dataclasses.replace(frame, pixels=frame.pixels[top : top + rows, left : left + cols])
+    window = (slice(top, top + rows), slice(left, left + cols))
+    template = None if frame.template is None else frame.template[window]
+    return dataclasses.replace(frame, pixels=frame.pixels[window], template=template)
 
 
 def _score(detector: nn.Module, frame: Frame, geometry: Geometry) -> tuple[float, AnomalyMap, Named | None]:

@@ -40,7 +40,8 @@ def to_onnx(detector: nn.Module, *, geometry: Geometry, color: Color) -> bytes:
         `boxes` float32 (B, N, 6). Scaling, normalization and color handling are inside.
     """
     wrapped = _Outputs(detector).cpu().eval()
-    example = torch.zeros((2, color.num_channels, geometry.height, geometry.width), dtype=torch.uint8)
+    num_channels = color.num_channels * (2 if getattr(detector, "is_pair", False) else 1)
+    example = torch.zeros((2, num_channels, geometry.height, geometry.width), dtype=torch.uint8)
     with torch.no_grad():
         names = _names(detector(example))
     batch = torch.export.Dim("batch", min=1, max=_MOST_TILES)

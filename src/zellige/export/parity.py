@@ -6,7 +6,7 @@ import numpy as np
 
 from zellige.core.decision import decide
 from zellige.core.errors import BundleError
-from zellige.core.image_files import read_frame
+from zellige.core.image_files import read_sample
 from zellige.core.progress import progress
 from zellige.core.roi import is_inspected
 from zellige.core.types import Calibration, Color, Prediction
@@ -85,7 +85,7 @@ def _compare(
 ) -> None:
     """Compare one image."""
     sample, anomaly_map = prediction.sample, prediction.anomaly_map
-    frame = read_frame(sample.image_path, color=color, pixel_size=sample.pixel_size)
+    frame = read_sample(sample, color=color)
     score, their_map, named = runtime.run(frame)
     size = sample.pixel_size
     ours = decide(prediction.score, anomaly_map, calibration, pixel_size=size, named=prediction.named)

@@ -5,7 +5,7 @@ Shapes: B images, C channels (1 gray, 3 RGB), H x W px; a grid of h x w patches,
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -153,6 +153,13 @@ class KindSettlingDetector(SupervisedDetector, Protocol):
     def settle(self, batches: Iterable[tuple[Tensor, KindTargets]]) -> None:
         """Take what brings its probabilities to the error rates on held-out tiles uint8 (B, C, H, W)."""
         ...
+
+
+@runtime_checkable
+class PairDetector(Detector, Protocol):
+    """A detector that compares: `forward` takes images (B, 2 C, H, W), each followed by its template's channels."""
+
+    is_pair: Literal[True]
 
 
 class ScaledInput(nn.Module):

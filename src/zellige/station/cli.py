@@ -87,6 +87,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 overlays=Overlays(parsed.overlays),
                 overwrite=parsed.overwrite,
                 screen=parsed.screen,
+                template=parsed.template,
             ),
         )
     except KeyboardInterrupt:
@@ -140,6 +141,13 @@ def _parser() -> argparse.ArgumentParser:
         metavar="X[xY]",
         help="this camera's pixel size in mm, cross-web x down-web, such as 0.05 or 0.05x0.1 (default: the bundle's; "
         "refused outside its tolerance)",
+    )
+    inspect.add_argument(
+        "--template",
+        type=Path,
+        metavar="FILE_OR_FOLDER",
+        help="what the images are compared with, for a bundle that compares: an image for all, a folder (of NAME.png "
+        "its NAME.*, of NAME_test.png its NAME_temp.*), or a CSV file image,template (default: the bundle's own)",
     )
     inspect.add_argument("--threads", type=_positive, metavar="N", help="threads that compute (default: all CPUs)")
     inspect.add_argument(

@@ -2,11 +2,11 @@
 
 import json
 
-from zellige.core.bundle import ModelBundle
+from zellige.core.bundle import TEMPLATE, ModelBundle
 from zellige.core.ignore import Foreground
 from zellige.core.manifest import Manifest, RateInfo
 from zellige.core.named import UNKNOWN_KIND
-from zellige.core.types import GeometryMode
+from zellige.core.types import GeometryMode, Registration
 from zellige.station.runtime import size_in_words
 
 
@@ -25,6 +25,7 @@ def describe(bundle: ModelBundle, *, as_json: bool = False) -> str:
         *_kinds(manifest),
         ("data", f"fingerprint {manifest.data_fingerprint}"),
         ("input", _input(manifest)),
+        *_template(manifest),
         *_not_inspected(manifest),
         ("color", manifest.color.value),
         ("pixel size", _pixel_size(manifest)),
@@ -66,6 +67,17 @@ def _input(manifest: Manifest) -> str:
         return f"the whole frame resized to {size}"
     small = "mirrored up to a tile" if geometry.pad_small else "refused"
     return f"tiles of {size} at real scale, overlapping by {geometry.overlap_px} px; smaller frames are {small}"
+
+
+def _template(manifest: Manifest) -> list[tuple[str, str]]:
+    if not manifest.is_pair:
+        return []
+    geometry = manifest.geometry
+    place = "expected to lie on the image"
+    if geometry.registration is Registration.TRANSLATION:
+        place = f"moved onto the image from up to {geometry.search_px} px away"
+    own = "one is carried" if TEMPLATE in manifest.members else "none is carried"
+    return [("template", f"each image is compared with one, {place}; {own}")]
 
 
 def _not_inspected(manifest: Manifest) -> list[tuple[str, str]]:

@@ -6,7 +6,7 @@ import re
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from zellige.station.overlay import draw_overlay
 from zellige.station.records import RECORDS, RecordWriter, to_record
 from zellige.station.runtime import Runtime, inspect_with_map, replay_golden, undecided
 from zellige.station.screened_run import inspect_screened, screen_of
+from zellige.station.templates import Templates, find_templates
 
 OVERLAYS = "overlays"
 _OVERLAY_NAME = re.compile(r"\d{6,}_.*\.jpg")
@@ -38,7 +39,7 @@ class Overlays(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """How to inspect. A `pixel_size` of None takes the bundle's."""
+    """How to inspect. A `pixel_size` of None takes the bundle's; `template` is a file, a folder or a table."""
 
     pixel_size: PixelSize | None = None
     num_threads: int | None = None
@@ -46,6 +47,7 @@ class Options:
     overwrite: bool = False
     screen: bool = False
     """Whether the bundle's screen picks the tiles for the net."""
+    template: Path | None = None
 
 
 def inspect_images(bundle_path: Path, paths: Sequence[Path], out_dir: Path, options: Options) -> bool:
@@ -55,7 +57,8 @@ def inspect_images(bundle_path: Path, paths: Sequence[Path], out_dir: Path, opti
 
     Raises:
         BundleError: the bundle is not usable on this machine.
-        InputError: a path is missing, a folder holds no images, or the pixel size does not fit the bundle.
+        InputError: a path is missing, a folder holds no images, the pixel size does not fit the bundle, or templates
+            are missing (see `templates.find_templates`).
         StationError: the results cannot be written.
     """
     images = find_images(paths, exclude=out_dir)
@@ -63,13 +66,15 @@ def inspect_images(bundle_path: Path, paths: Sequence[Path], out_dir: Path, opti
     pixel_size = options.pixel_size or runtime.bundle.manifest.pixel_size
     runtime.check_pixel_size(pixel_size, "--pixel-size-mm")
     screen = screen_of(runtime.bundle, is_wanted=options.screen, where="--screen")
+    templates = find_templates(runtime.bundle, options.template, images)
+    images = images if templates is None else templates.without_templates(images)
     replay_golden(runtime)
     tally = _Tally()
     with RecordWriter(out_dir, overwrite=options.overwrite) as writer, progress("inspecting", len(images)) as advance:
         _prepare_overlays(out_dir / OVERLAYS, options)
         for sequence, path in enumerate(images):
             # In a function of its own: nothing of this image is in memory when the next one is read.
-            tally.add(*_inspect_file(runtime, screen, path, pixel_size, sequence, writer, options.overlays))
+            tally.add(*_inspect_file(runtime, screen, path, templates, pixel_size, sequence, writer, options.overlays))
             advance()
     sys.stdout.write(tally.summary(out_dir / RECORDS, is_calibrated=pixel_size is not None))
     return tally.is_all_accepted
@@ -105,6 +110,7 @@ def _inspect_file(
     runtime: Runtime,
     screen: Screen | None,
     path: Path,
+    templates: Templates | None,
     pixel_size: PixelSize | None,
     sequence: int,
     writer: RecordWriter,
@@ -117,6 +123,8 @@ def _inspect_file(
     more: dict[str, int] = {}
     try:
         frame = read_frame(path, color=runtime.bundle.manifest.color, pixel_size=pixel_size)
+        if templates is not None:
+            frame = replace(frame, template=templates.of(path, frame.pixels))
     except Exception as error:  # whatever a file does to the decoder, the line goes on and the image is UNDECIDED
         verdict = undecided(runtime.bundle, str(path), error, (time.perf_counter() - start) * 1000)
     else:

@@ -71,6 +71,8 @@ def prepare_roll(bundle: Path, roll: Path | LiveCamera, profile_path: Path | Non
         raise ConfigError(f"--counts: {where}: expected --counts and encoder together, got one of them")
     runtime = Runtime(read_bundle(bundle), num_threads=options.num_threads)
     manifest = runtime.bundle.manifest
+    if manifest.is_pair:
+        raise InputError(f"bundle {bundle}: expected one that looks at images alone; a roll has no template")
     pixel_size = profile.pixel_size or manifest.pixel_size
     if manifest.kinds:
         raise InputError(

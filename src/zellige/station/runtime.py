@@ -76,7 +76,8 @@ class Runtime:
 
         Raises:
             InputError: another number of channels or another pixel size than the bundle's, smaller than a tile, or
-                not of a size that the bundle's ignore regions fit.
+                not of a size that the bundle's ignore regions fit; without a template where the bundle compares (or
+                with one where it does not), or with one that does not fit.
         """
         manifest = self.bundle.manifest
         num_channels = 1 if frame.pixels.ndim == 2 else 3
@@ -84,6 +85,9 @@ class Runtime:
             raise InputError(
                 f"frame {frame.source_id}: expected {manifest.color.num_channels} channel(s), got {num_channels}"
             )
+        if (frame.template is not None) != manifest.is_pair:
+            wanted = "a template, got none" if manifest.is_pair else "no template, got one"
+            raise InputError(f"frame {frame.source_id}: expected {wanted}")
         self.check_pixel_size(frame.pixel_size, f"frame {frame.source_id}")
         return lay_out(frame, manifest.geometry)
 
