@@ -89,7 +89,7 @@ def with_screen(setup: RollSetup, good: Pixels) -> RollSetup:
         web = good[mirrored(len(good), 2 * len(good))][:, mirrored(good.shape[1], 2 * good.shape[1])]
         cells = statistics(web)
         low, high = cells.min(axis=1, keepdims=True), cells.max(axis=1, keepdims=True)
-        room = (high - low) / 10
+        room = (high - low) / 4
         screen = Screen(cell_px=16, low=low - room, high=high + room)
     return replace(setup, screen=screen)
 

@@ -10,7 +10,7 @@ class ScreenConfig:
 
     method: str = "none"
     cell_px: int = 16
-    quantile: float = 0.99999
+    quantile: float = 0.9999
     margin: float = 0.1
     per_column: bool = False
     max_loss: float = 0.05

@@ -46,18 +46,26 @@ def slow_statistics(plane: np.ndarray, cell: int) -> np.ndarray:
     along[:-1] = np.abs(np.diff(whole, axis=0))
     steps = np.minimum(across + along, 255)
     rows, columns = whole.shape[0] // cell, whole.shape[1] // cell
+    means = whole.reshape(rows, cell, columns, cell).mean(axis=(1, 3))
+    around, near, far = (neighborhood(means, side) for side in (5, 3, 11))
+    spots = neighborhood(whole, 5)
     out = np.zeros((len(STATISTICS), rows, columns))
     for i, j in np.ndindex(rows, columns):
         part = (slice(i * cell, (i + 1) * cell), slice(j * cell, (j + 1) * cell))
-        values, slopes = whole[part], steps[part]
-        out[:6, i, j] = (
-            *(values.mean(), values.std(), slopes.mean()),
-            *(slopes.max(), values.min(), values.max()),
+        values, slopes, level = whole[part], steps[part], around[i, j]
+        out[:, i, j] = (
+            *(values.mean(), values.std(), slopes.mean(), slopes.max()),
+            *(values.min() - level, values.max() - level, values.mean() - level, near[i, j] - far[i, j]),
+            *(spots[part].min() - level, spots[part].max() - level),
+            *(np.abs(values.mean(axis=axis) - values.mean()).max() for axis in (0, 1)),
         )
-    means = np.pad(out[0], 2, mode="symmetric")
-    for i, j in np.ndindex(rows, columns):
-        out[6, i, j] = out[0, i, j] - means[i : i + 5, j : j + 5].mean()
     return out
+
+
+def neighborhood(values: np.ndarray, side: int) -> np.ndarray:
+    """Mean of side x side values around each, mirrored at the borders."""
+    padded = np.pad(values, side // 2, mode="symmetric")
+    return np.lib.stride_tricks.sliding_window_view(padded, (side, side)).mean(axis=(2, 3))
 
 
 def test_a_tile_is_picked_where_a_pixel_of_an_unusual_cell_lies_in_it() -> None:
@@ -74,7 +82,7 @@ def test_a_tile_is_picked_where_a_pixel_of_an_unusual_cell_lies_in_it() -> None:
         if (pixels[-10:] == 200).any() or (pixels[:, -10:] == 200).any():
             continue  # mirrored into the last cell: the same cell, but not drawn above
         expected = [bool(in_cell[y : y + 64, x : x + 64].any()) for y, x in layout.corners]
-        assert pick_tiles(open_limits(brightest=150), pixels, layout).tolist() == expected
+        assert pick_tiles(open_limits(brightest=50), pixels, layout).tolist() == expected
 
 
 def test_what_is_not_inspected_picks_no_tile() -> None:
@@ -82,8 +90,8 @@ def test_what_is_not_inspected_picks_no_tile() -> None:
     pixels[:, :16] = 250
     inspected = np.ones((64, 64), bool)
     inspected[:, :16] = False
-    assert unusual_cells(open_limits(brightest=150), pixels).sum() == 4
-    assert not unusual_cells(open_limits(brightest=150), pixels, inspected).any()
+    assert unusual_cells(open_limits(brightest=50), pixels).sum() == 4
+    assert not unusual_cells(open_limits(brightest=50), pixels, inspected).any()
 
 
 def test_limits_by_column_hold_for_their_column() -> None:
@@ -128,7 +136,7 @@ def test_a_region_reaches_the_tiles_that_it_touches() -> None:
 
 def test_stored_limits_come_back_to_the_bit() -> None:
     rng = np.random.default_rng(3)
-    low = rng.normal(size=(7, 4)).astype(np.float32)
+    low = rng.normal(size=(12, 4)).astype(np.float32)
     screen = Screen(cell_px=32, low=low, high=low + np.float32(0.1), width_px=100)
     back = parse_screen(screen.to_bytes(), "b")
     assert (back.cell_px, back.width_px) == (32, 100)
@@ -145,7 +153,7 @@ def test_stored_limits_come_back_to_the_bit() -> None:
         {"cell_px": 4},
         {"cell_px": "many"},
         {"low": [[1.0]]},
-        {"low": [[1e9]] * 7},
+        {"low": [[1e9]] * 12},
         {"high": None},
         {"width_px": 40},
     ],
@@ -159,6 +167,6 @@ def test_damaged_limits_are_refused(change: dict[str, object]) -> None:
 
 
 def test_a_cell_has_a_sensible_size() -> None:
-    limits = np.zeros((7, 1), np.float32)
+    limits = np.zeros((12, 1), np.float32)
     with pytest.raises(ConfigError, match="8 to 64"):
         Screen(cell_px=128, low=limits, high=limits)

@@ -39,7 +39,7 @@ def prove(predictions_of: Callable[[str, Sequence[Piece]], PredictionSet]) -> Ca
             save(sample.image_path, pixels)
         high = np.full((len(STATISTICS), 1), 1e6, np.float32)
         low = -high
-        high[STATISTICS.index("brightest")] = 150
+        high[STATISTICS.index("brightest")] = 50
         settings = {"max_loss": 0.5, "confidence": 0.95, **asked}
         return prove_screen(
             Screen(cell_px=16, low=low, high=high),

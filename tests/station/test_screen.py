@@ -31,8 +31,8 @@ def limits(width_px: int | None = None, **levels: tuple[float, float]) -> Screen
     return Screen(cell_px=16, low=low, high=high, width_px=width_px)
 
 
-EXTREMES = limits(darkest=(110, 140), brightest=(110, 145))
-"""Good pixels are 118 to 138."""
+EXTREMES = limits(darkest=(-15, 0), brightest=(0, 15))
+"""Good pixels are 118 to 138, ten levels around the mean."""
 
 
 def screened_bundle(folder: Path, screen: Screen = EXTREMES, calibration: Calibration = CALIBRATION) -> Path:
@@ -82,7 +82,7 @@ def test_the_same_defects_from_a_few_tiles(tmp_path: Path) -> None:
 def test_a_defect_that_fades_is_followed_over_tiles_and_frames(tmp_path: Path) -> None:
     """The screen sees the white head alone; the gray tail, above the pixel threshold, runs on for 485 lines."""
     roll = roll_with(tmp_path, [(40, 110, 44, 115, 255), (40, 115, 44, 600, 199)])
-    tail_is_usual = limits(brightest=(0, 210))
+    tail_is_usual = limits(brightest=(0, 100))
     whole, screened = both(screened_bundle(tmp_path, tail_is_usual), roll, tmp_path)
     (row,) = defects(whole)
     assert summary(screened)["undecided"] == summary(whole)["undecided"] != []

@@ -9,12 +9,16 @@ Statistics of a cell, each with a lowest and a highest usual value:
 
     mean, std           of its pixels, gray levels
     gradient, edge      mean and largest |step across| + |step along|, gray levels (the sum ends at 255)
-    darkest, brightest  its extreme pixels
-    step                its mean less that of the 5 x 5 cells around it: a faint stain on uneven material
+    darkest, brightest  its extreme pixels, less the mean of the 5 x 5 cells around it, as the next ones
+    step                its mean
+    dark_spot, bright_spot  the lowest and the highest mean of 5 x 5 px: a faint spot
+    stain               the mean of 3 x 3 cells less that of 11 x 11: a large faint stain
+    line_along, line_across  the largest difference of a column's, of a line's mean from the cell's: a faint scratch
 """
 
 import json
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -27,10 +31,14 @@ from zellige.core.types import Pixels
 
 MEMBER = "screen.json"
 """The bundle's member; a bundle without it has no screen."""
-STATISTICS = ("mean", "std", "gradient", "edge", "darkest", "brightest", "step")
+STATISTICS = (
+    *("mean", "std", "gradient", "edge", "darkest", "brightest"),
+    *("step", "stain", "dark_spot", "bright_spot", "line_along", "line_across"),
+)
 CELL_PX = (8, 64)
 """Smallest and largest side of a cell. Sums of squares of the largest still fit into 32 bits."""
-_AROUND = 5
+_AROUND, _SPOT = 5, 5
+_STAIN, _AROUND_STAIN = 3, 11
 _SCHEMA = 1
 
 Floats = NDArray[np.float32]
@@ -121,8 +129,8 @@ def cell_statistics(pixels: Pixels, cell_px: int) -> Floats:
     Example:
         >>> line = np.full((8, 16), 100, np.uint8); line[4, 12] = 130
         >>> found = cell_statistics(line, 8)
-        >>> dict(zip(STATISTICS, found[:, 0, 1].round(2).tolist()))["brightest"], found.shape
-        (130.0, (7, 1, 2))
+        >>> dict(zip(STATISTICS, found[:, 0, 1].round(2).tolist()))["edge"], found.shape
+        (60.0, (12, 1, 2))
     """
     planes = [pixels] if pixels.ndim == 2 else list(cv2.split(pixels))
     return np.concatenate([_measure(_padded(np.asarray(plane, np.uint8), cell_px), cell_px) for plane in planes])
@@ -138,43 +146,81 @@ def _padded(plane: Pixels, cell: int) -> Pixels:
 
 def _measure(plane: Pixels, cell: int) -> Floats:
     height, width = plane.shape
-    rows, columns = height // cell, width // cell
-    gradient = np.zeros((height, width), np.uint8)
-    along = np.zeros((height, width), np.uint8)
+    grid = _Grid(rows=height // cell, columns=width // cell, cell=cell)
+    gradient, along = np.zeros((2, height, width), np.uint8)
     cv2.absdiff(plane[:, 1:], plane[:, :-1], dst=gradient[:, :-1])
     cv2.absdiff(plane[1:], plane[:-1], dst=along[:-1])
     cv2.add(gradient, along, dst=gradient)
-    num_px = cell * cell
-    strip = np.empty((cell, width), np.uint16)
-
-    def total(image: Pixels, *, is_squared: bool = False) -> NDArray[np.float64]:
-        sums = np.empty((rows, width), np.float32)  # exact: at most 64 x 255^2, which is below 2^24
-        for row in range(rows):  # cv2.reduce adds lines several times faster than numpy
-            part: NDArray[np.uint8 | np.uint16] = image[row * cell : (row + 1) * cell]
-            if is_squared:  # a strip at a time stays in the cache
-                part = np.multiply(part, part, out=strip, dtype=np.uint16)
-            cv2.reduce(part, 0, cv2.REDUCE_SUM, dst=sums[row : row + 1], dtype=cv2.CV_32F)
-        return np.asarray(sums.reshape(rows, columns, cell).sum(axis=2, dtype=np.float64))
-
-    def highest(image: Pixels) -> Floats:
-        lines = image.reshape(rows, cell, width).max(axis=1)
-        return np.asarray(lines.reshape(rows, columns, cell).max(axis=2), np.float32)
-
-    mean = total(plane) / num_px
-    variance = total(plane, is_squared=True) / num_px - mean * mean
-    around = cv2.blur(mean, (_AROUND, _AROUND), borderType=cv2.BORDER_REFLECT)
-    darkest = 255 - highest(np.asarray(cv2.bitwise_not(plane), np.uint8))
+    by_column = grid.column_means(plane)
+    mean = by_column.mean(axis=2)
+    by_line = grid.line_means(plane)
+    around = _blurred(mean, _AROUND)
+    # Sums of 5 x 5 px, exact in 16 bits.
+    spots = np.asarray(cv2.boxFilter(plane, cv2.CV_16U, (_SPOT, _SPOT), normalize=False, borderType=cv2.BORDER_REFLECT))
     return np.stack(
         [
             mean,
-            np.sqrt(np.maximum(variance, 0)),
-            total(gradient) / num_px,
-            highest(gradient),
-            darkest,
-            highest(plane),
-            mean - np.asarray(around).reshape(mean.shape),
+            np.sqrt(np.maximum(grid.mean_squares(plane) - mean * mean, 0)),
+            grid.column_means(gradient).mean(axis=2),
+            grid.highest(gradient),
+            255.0 - grid.highest(np.asarray(cv2.bitwise_not(plane))) - around,
+            grid.highest(plane) - around,
+            mean - around,
+            _blurred(mean, _STAIN) - _blurred(mean, _AROUND_STAIN),
+            grid.lowest(spots) / _SPOT**2 - around,
+            grid.highest(spots) / _SPOT**2 - around,
+            np.abs(by_column - mean[:, :, None]).max(axis=2),
+            np.abs(by_line - mean[:, None, :]).max(axis=1),
         ]
     ).astype(np.float32)
+
+
+def _blurred(means: NDArray[np.float64], side: int) -> NDArray[np.float64]:
+    return np.asarray(cv2.blur(means, (side, side), borderType=cv2.BORDER_REFLECT), np.float64).reshape(means.shape)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Grid:
+    """Sums over the cells of an image of whole cells."""
+
+    rows: int
+    columns: int
+    cell: int
+
+    def column_means(self, image: Pixels) -> NDArray[np.float64]:
+        """Mean of each column of each cell, (R, K, cell)."""
+        return self._by_column(image, is_squared=False)
+
+    def mean_squares(self, image: Pixels) -> NDArray[np.float64]:
+        """Mean of the squares of each cell, (R, K)."""
+        return np.asarray(self._by_column(image, is_squared=True).mean(axis=2))
+
+    def _by_column(self, image: Pixels, *, is_squared: bool) -> NDArray[np.float64]:
+        width = self.columns * self.cell
+        sums = np.empty((self.rows, width), np.float32)  # exact: at most 64 x 255^2, which is below 2^24
+        strip = np.empty((self.cell, width), np.uint16)
+        for row in range(self.rows):  # cv2.reduce adds lines several times faster than numpy
+            part: NDArray[np.uint8 | np.uint16] = image[row * self.cell : (row + 1) * self.cell]
+            if is_squared:  # a strip at a time stays in the cache
+                part = np.multiply(part, part, out=strip, dtype=np.uint16)
+            cv2.reduce(part, 0, cv2.REDUCE_SUM, dst=sums[row : row + 1], dtype=cv2.CV_32F)
+        return np.asarray(sums.reshape(self.rows, self.columns, self.cell) / np.float64(self.cell))
+
+    def line_means(self, image: Pixels) -> NDArray[np.float64]:
+        """Mean of each line of each cell, (R, cell, K)."""
+        pieces = np.ascontiguousarray(image).reshape(-1, self.cell)
+        sums = np.asarray(cv2.reduce(pieces, 1, cv2.REDUCE_SUM, dtype=cv2.CV_32F), np.float64)
+        return sums.reshape(self.rows, self.cell, self.columns) / self.cell
+
+    def highest(self, image: NDArray[Any]) -> NDArray[np.float64]:
+        """Largest value of each cell, (R, K)."""
+        lines = image.reshape(self.rows, self.cell, -1).max(axis=1)
+        return np.asarray(lines.reshape(self.rows, self.columns, self.cell).max(axis=2), np.float64)
+
+    def lowest(self, image: NDArray[Any]) -> NDArray[np.float64]:
+        """Smallest value of each cell, (R, K)."""
+        lines = image.reshape(self.rows, self.cell, -1).min(axis=1)
+        return np.asarray(lines.reshape(self.rows, self.columns, self.cell).min(axis=2), np.float64)
 
 
 def unusual_cells(screen: Screen, pixels: Pixels, inspected: Mask | None = None) -> Mask:

@@ -12,7 +12,7 @@ from zellige.core.tiling import lay_out
 from zellige.core.types import Color, Geometry, GeometryMode, Sample
 
 MAX_CELLS = 2_000_000
-"""Cells that are kept for the quantiles (28 bytes each for gray); of more, every k-th of each image."""
+"""Cells that are kept for the quantiles (48 bytes each for gray); of more, every k-th of each image."""
 
 
 def check_screen(geometry: Geometry, *, cell_px: int, quantile: float, margin: float) -> None:
@@ -37,7 +37,7 @@ def learn_screen(
     geometry: Geometry,
     color: Color,
     cell_px: int = 16,
-    quantile: float = 0.99999,
+    quantile: float = 0.9999,
     margin: float = 0.1,
     per_column: bool = False,
 ) -> Screen:
