@@ -24,6 +24,7 @@ PROGRAM_TESTS = (
     "tests/pipeline/test_extend.py",
     "tests/pipeline/test_notebooks.py",
     "tests/pipeline/test_station_install.py",
+    "tests/pipeline/test_suggest.py",
     "tests/pipeline/test_sweep.py",
     "tests/pipeline/test_train.py",
     "tests/pipeline/test_train_distributed.py",

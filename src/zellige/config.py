@@ -24,6 +24,7 @@ from zellige.config_models import (
     SubspaceConfig,
     SuperSimpleNetConfig,
 )
+from zellige.config_suggest import SuggestConfig
 from zellige.core.errors import ConfigError
 from zellige.core.types import Geometry, GeometryMode, PixelSize, Splits
 from zellige.data.additions import add_images
@@ -225,6 +226,7 @@ def register_schemas() -> None:
     store.store(name="sweep_schema", node=SweepConfig)
     store.store(name="run_schema", node=RunConfig)
     store.store(name="extend_schema", node=ExtendConfig)
+    store.store(name="suggest_schema", node=SuggestConfig)
     store.store(name="prepare_schema", node=PrepareConfig)
     store.store(group="model", name="patchcore_schema", node=PatchCoreConfig)
     store.store(group="model", name="subspace_schema", node=SubspaceConfig)
