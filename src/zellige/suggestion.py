@@ -149,6 +149,6 @@ def _why(
         near = "undecided"
     else:
         near = f"score {'above' if score > calibration.reject_score else 'below'} the threshold, {between}"
-    far = f"farther from what is labelled or suggested before it than {one.novelty:.0%} of the folder from the labelled"
+    far = f"less like what is labelled or suggested before than {round(100 * one.novelty)} % of the folder"
     reasons = [(weights.uncertainty * uncertainty, near), (weights.novelty * one.novelty, far)]
     return "; ".join(text for value, text in sorted(reasons, key=lambda reason: -reason[0]) if value > 0)

@@ -38,6 +38,8 @@ class Proposals:
     images: tuple[AnnotatedImage, ...]
     kinds: tuple[str, ...]
     decisions: Counter[Decision]
+    num_without_region: int
+    """Images that the detector does not accept, while their map shows no region."""
 
 
 def propose_labels(run: FinishedRun, suggested: Suggested, optics: Optics, *, fabric: Fabric, work: Path) -> Proposals:
@@ -49,25 +51,26 @@ def propose_labels(run: FinishedRun, suggested: Suggested, optics: Optics, *, fa
     samples = [one.sample for one in suggested.suggestions]
     data = TileDataset(samples, geometry=optics.geometry, color=optics.color)
     maps, size = work / ".maps", run.config.engine.batch_size
-    images, decisions = [], Counter[Decision]()
+    images, decisions, num_without = [], Counter[Decision](), 0
     for found in predict(run.detector, data, "test", fabric=fabric, out_dir=maps, batch_size=size):
         sample = found.sample
         decision, defects, _ = decide(found.score, found.anomaly_map, run.calibration, pixel_size=sample.pixel_size)
         decisions[decision] += 1
+        num_without += decision is not Decision.ACCEPT and not defects
         height, width = found.anomaly_map.shape
         labels = propose(defects, found.anomaly_map, run.calibration.pixel_threshold)
         images.append(AnnotatedImage(id=sample.id, image_path=sample.image_path, size=(height, width), defects=labels))
     shutil.rmtree(maps)
     own = run.detector.kinds if isinstance(run.detector, SupervisedDetector) else ()
     known = dict.fromkeys([*own, *_kinds_of(run.splits), *sorted({kind for image in images for kind in image.kinds})])
-    return Proposals(images=tuple(images), kinds=tuple(known), decisions=decisions)
+    return Proposals(images=tuple(images), kinds=tuple(known), decisions=decisions, num_without_region=num_without)
 
 
 def write_suggestions(
     run: FinishedRun, suggested: Suggested, proposals: Proposals, settings: SuggestConfig, out: Path
 ) -> list[str]:
     """Write suggestions.csv, images/, coco.json, suggestions.html and report.json; return the report in words."""
-    lines, warnings = _in_words(suggested, proposals, settings), _warnings(suggested, settings)
+    lines, warnings = _in_words(suggested, proposals, settings), _warnings(suggested, proposals, settings)
     _write_table(suggested, out / "suggestions.csv")
     copy_images(proposals.images, out / "images", link=not settings.copy)
     (out / "coco.json").write_text(coco_text(proposals.images, proposals.kinds), encoding="utf-8")
@@ -112,10 +115,16 @@ def _first(skipped: Sequence[Skipped]) -> str:
     return f", first {skipped[0].path}: {skipped[0].reason}" if skipped else ""
 
 
-def _warnings(suggested: Suggested, settings: SuggestConfig) -> list[str]:
-    if suggested.num_candidates >= settings.number:
-        return []
-    return [f"number={settings.number}: there are {suggested.num_candidates} images to choose from, all are suggested"]
+def _warnings(suggested: Suggested, proposals: Proposals, settings: SuggestConfig) -> list[str]:
+    found, warnings = suggested.num_candidates, list[str]()
+    if found < settings.number:
+        warnings.append(f"number={settings.number}: there are {found} images to choose from, all are suggested")
+    if proposals.num_without_region:
+        warnings.append(
+            f"{proposals.num_without_region} images are not accepted, but no region of theirs is above the pixel "
+            "threshold: nothing is proposed for them, which does not mean that they are good"
+        )
+    return warnings
 
 
 def _report(run: FinishedRun, suggested: Suggested, settings: SuggestConfig, words: Sequence[str]) -> dict[str, Any]:
