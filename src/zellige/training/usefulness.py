@@ -138,7 +138,7 @@ def _share_below(ordered: Values, values: Values) -> Values:
 
 def _nearer(gaps: Values, features: Vectors, index: int) -> Values:
     away = np.linalg.norm(features - features[index], axis=1)
-    return np.minimum(gaps, away)
+    return np.asarray(np.minimum(gaps, away), np.float64)
 
 
 def _interleaved(useful: list[Chosen], drawn: list[Chosen]) -> list[Chosen]:
