@@ -26,6 +26,7 @@ PROGRAM_TESTS = (
     "tests/pipeline/test_notebooks.py",
     "tests/pipeline/test_screen.py",
     "tests/pipeline/test_station_install.py",
+    "tests/pipeline/test_suggest.py",
     "tests/pipeline/test_sweep.py",
     "tests/pipeline/test_train.py",
     "tests/pipeline/test_train_distributed.py",

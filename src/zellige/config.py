@@ -30,6 +30,7 @@ from zellige.config_models import (
 )
 from zellige.config_rolls import MineConfig, RollsConfig, cut_rolls
 from zellige.config_screen import ScreenConfig
+from zellige.config_suggest import SuggestConfig
 from zellige.core.errors import ConfigError
 from zellige.core.types import Geometry, GeometryMode, PixelSize, Registration, Splits
 from zellige.data.additions import add_images
@@ -241,6 +242,7 @@ def register_schemas() -> None:
     store.store(name="run_schema", node=RunConfig)
     store.store(name="extend_schema", node=ExtendConfig)
     store.store(name="mine_schema", node=MineConfig)
+    store.store(name="suggest_schema", node=SuggestConfig)
     store.store(name="prepare_schema", node=PrepareConfig)
     store.store(group="model", name="patchcore_schema", node=PatchCoreConfig)
     store.store(group="model", name="subspace_schema", node=SubspaceConfig)

@@ -73,7 +73,7 @@ def composed(name: str, *overrides: str) -> Any:
 
 
 def test_the_options_are_found() -> None:
-    assert PROGRAMS == ["compare", "export_run", "extend_run", "mine_run", "prepare_data", "sweep", "train"]
+    assert PROGRAMS == ["compare", "export_run", "extend_run", "mine_run", "prepare_data", "suggest", "sweep", "train"]
     assert {"data/folder", "experiment/demo", "geometry/tiles", "model/patchcore", "model/subspace"} <= set(OPTIONS)
 
 
@@ -146,6 +146,7 @@ def test_every_option_composes_and_becomes_objects(option: str) -> None:
         ("export_run", ["run=x"]),
         ("extend_run", ["run=x", "added=y"]),
         ("mine_run", ["run=x", "roll=y", "out=z"]),
+        ("suggest", ["run=x", "images=y", "out=z"]),
     ],
 )
 def test_every_program_composes(name: str, overrides: list[str]) -> None:

@@ -1,15 +1,15 @@
 """Turn a set of labelled images into another format: all of it or, after an error, nothing."""
 
 import shutil
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from zellige.core.errors import ConfigError, InputError
+from zellige.core.errors import ConfigError
 from zellige.core.progress import progress
 from zellige.data.annotations import AnnotatedImage
 from zellige.data.label_formats import WRITABLE, write_labels
 from zellige.data.label_scan import LabelSet
+from zellige.data.whole_folder import check_new, whole_folder
 
 
 def convert_labels(labels: LabelSet, to: str, out: Path, *, fill_boxes: bool = False) -> list[str]:
@@ -29,19 +29,9 @@ def convert_labels(labels: LabelSet, to: str, out: Path, *, fill_boxes: bool = F
         ConfigError: `to` is unknown or only read.
     """
     check_target(to, out)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}-"))
-    try:
-        _copy_images(labels.images, unfinished / "images")
-        warnings = write_labels(labels.images, labels.kinds, to, unfinished, fill_boxes=fill_boxes)
-        unfinished.chmod(0o755)
-        if out.exists():
-            out.rmdir()
-        unfinished.rename(out)
-    except BaseException:
-        shutil.rmtree(unfinished, ignore_errors=True)
-        raise
-    return warnings
+    with whole_folder(out) as unfinished:
+        copy_images(labels.images, unfinished / "images")
+        return write_labels(labels.images, labels.kinds, to, unfinished, fill_boxes=fill_boxes)
 
 
 def check_target(to: str, out: Path) -> None:
@@ -53,14 +43,17 @@ def check_target(to: str, out: Path) -> None:
     """
     if to not in WRITABLE:
         raise ConfigError(f"labels.to: expected one of {', '.join(WRITABLE)}, got {to!r}")
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise InputError(f"out {out}: expected a folder that does not exist or is empty, it holds files")
+    check_new(out)
 
 
-def _copy_images(images: Sequence[AnnotatedImage], out: Path) -> None:
-    with progress("copying images", len(images)) as advance:
+def copy_images(images: Sequence[AnnotatedImage], out: Path, *, link: bool = False) -> None:
+    """Copy images, byte by byte, to out/ID; or link to where they are."""
+    with progress("linking images" if link else "copying images", len(images)) as advance:
         for image in images:
             target = out / image.id
             target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(image.image_path, target)
+            if link:
+                target.symlink_to(image.image_path.absolute())
+            else:
+                shutil.copyfile(image.image_path, target)
             advance()

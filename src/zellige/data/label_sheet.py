@@ -62,7 +62,17 @@ def draw_sheet(images: Sequence[AnnotatedImage], kinds: Sequence[str], *, per_ki
     return "".join(parts)
 
 
-def _figure(image: AnnotatedImage, kind: str, kinds: Sequence[str]) -> str:
+def draw_in_order(images: Sequence[AnnotatedImage], kinds: Sequence[str], words: Sequence[str]) -> str:
+    """Draw all of some images in the given order, as HTML, with words for each below it.
+
+    Raises:
+        InputError: an image that cannot be read.
+    """
+    cells = [_figure(image, (*image.kinds, GOOD)[0], kinds, text) for image, text in zip(images, words, strict=True)]
+    return f'<div class="sheet">{"".join(cells)}</div>'
+
+
+def _figure(image: AnnotatedImage, kind: str, kinds: Sequence[str], words: str = "") -> str:
     left, top, width, height = _window(image, kind)
     shown = [defect for defect in image.defects if _is_in_view(defect.box, left, top, width, height)]
     side = max(width, height) / 240
@@ -73,11 +83,12 @@ def _figure(image: AnnotatedImage, kind: str, kinds: Sequence[str]) -> str:
     part = "" if (width, height) == image.size[::-1] else f"window {width} x {height} of "
     unplaced = f" · {', '.join(image.unplaced)}, not placed" if image.unplaced else ""
     note = f"{part}{image.size[1]} x {image.size[0]} px{unplaced}"
+    above = f"<br>{escape(words)}" if words else ""
     return (
         f'<figure><svg viewBox="{left} {top} {width} {height}" role="img">'
         f'<image x="{left}" y="{top}" width="{width}" height="{height}" preserveAspectRatio="none" '
         f'href="{_picture(image, left, top, width, height)}"/>{drawn}{names}</svg>'
-        f'<figcaption>{escape(image.id)}<br><span class="muted">{escape(note)}</span></figcaption></figure>'
+        f'<figcaption>{escape(image.id)}{above}<br><span class="muted">{escape(note)}</span></figcaption></figure>'
     )
 
 
