@@ -26,6 +26,7 @@ from zellige.data.splits import Fractions
 from zellige.data.supervised_tiles import kinds_of
 from zellige.models.classifier import Classifier
 from zellige.training.supervised import fit
+from zellige.training.supervised_recipe import SupervisedRecipe
 
 Row = dict[str, str]
 
@@ -39,6 +40,8 @@ def main() -> None:
     parser.add_argument("--folds", type=int, default=5)
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--batch-size", type=int, default=16)
+    parser.add_argument("--learning-rate", type=float, default=SupervisedRecipe().learning_rate)
+    parser.add_argument("--backbone-rate", type=float, default=SupervisedRecipe().backbone_rate)
     parser.add_argument("--policy", default="labelled_turns")
     parser.add_argument("--frozen-stages", type=int, default=2)
     parser.add_argument("--threads", type=int, default=2)
@@ -83,7 +86,14 @@ def judge(fold: Splits, folder: Path, args: argparse.Namespace) -> list[Row]:
         least_confidence=0.0,
         seed=args.seed,
     )
-    settings = {"epochs": args.epochs, "batch_size": args.batch_size, "patience": None, "seed": args.seed}
+    settings = {
+        "epochs": args.epochs,
+        "batch_size": args.batch_size,
+        "learning_rate": args.learning_rate,
+        "backbone_rate": args.backbone_rate,
+        "patience": None,
+        "seed": args.seed,
+    }
     fabric = Fabric(accelerator="cpu", devices=1)
     report = fit(detector, train, TileDataset(fold.val, **look), fabric=fabric, run_dir=folder, **settings)
     print(f"  {report.num_defects} images, best epoch {report.best_epoch}, {report.fit_seconds:.0f} s", flush=True)

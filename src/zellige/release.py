@@ -16,6 +16,7 @@ from zellige.core.memory import peak_memory_mb
 from zellige.core.roi import ignored_pixels
 from zellige.core.types import Calibration, Geometry, GeometryMode, PixelSize, Splits
 from zellige.data.report import DataReport
+from zellige.data.supervised_tiles import kinds_of
 from zellige.evaluation.calibrate import check_calibration
 from zellige.evaluation.predictions import PredictionSet
 from zellige.export.build_bundle import Identity, Optics, common_pixel_size, export_bundle, read_common_template
@@ -45,7 +46,7 @@ def check_ready(config: TrainConfig, splits: Splits, data: DataReport) -> Optics
     names_kinds = hasattr(config.model, "kinds")
     rules = config.calibration.rules()
     check_calibration(splits.val, to_target(config.calibration), **rules, names_kinds=names_kinds)
-    kinds = (config.model.kinds or _kinds_to_name(splits)) if names_kinds else ()
+    kinds = (config.model.kinds or kinds_of(splits.train_defects)) if names_kinds else ()
     check_kind_rules(rules["kind_rules"], kinds)
     if not splits.test:
         raise InputError(f"data {data.root}: expected images in the test split, got none")
@@ -72,12 +73,6 @@ def check_ready(config: TrainConfig, splits: Splits, data: DataReport) -> Optics
         pixel_size=pixel_size,
         pixel_size_tolerance=export.pixel_size_tolerance,
     )
-
-
-def _kinds_to_name(splits: Splits) -> list[str]:
-    """The kinds of the defects that a detector can learn from."""
-    kinds = ({box.kind for box in sample.boxes} or {sample.kind} for sample in splits.train_defects)
-    return sorted(set().union(*kinds))
 
 
 def backbone_in_words(detector: nn.Module) -> dict[str, str]:

@@ -92,7 +92,7 @@ def test_it_learns_and_says_what_it_did(tmp_path: Path) -> None:
     curve = json.loads((tmp_path / "run/learning_curve.json").read_text())
     losses = [entry["val_loss"] for entry in curve]
     assert report.best_epoch == int(np.argmin(losses)) + 1
-    assert report.best_val_loss == min(losses) < 0.75 * losses[0]
+    assert report.best_val_loss == min(losses) < 0.85 * losses[0]
     assert json.loads((tmp_path / "run/fit.json").read_text()) == asdict(report) | {"kinds": list(report.kinds)}
 
 
@@ -137,7 +137,7 @@ def test_the_seed_decides_and_no_global_state_does(tmp_path: Path) -> None:
     assert not equal(toys[0], toys[2])
 
 
-EPOCHS = 15
+EPOCHS = 10
 
 
 def fit_until_killed(root: str, run_dir: str) -> None:

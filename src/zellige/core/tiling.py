@@ -232,8 +232,8 @@ def join_kind_maps(kind_maps: Iterable[KindNumbers], tiles: Tiles | Layout) -> K
         (only,) = kind_maps
         rows, columns = (_nearest(new, old) for new, old in zip((height, width), only.shape, strict=True))
         return _without_hidden(only[rows][:, columns], tiles.roi)
-    wy = _edge_weights(tiles.ys, geometry.height)
-    wx = _edge_weights(tiles.xs, geometry.width)
+    wy = edge_weights(tiles.ys, geometry.height)
+    wx = edge_weights(tiles.xs, geometry.width)
     size = (tiles.ys[-1] + geometry.height, tiles.xs[-1] + geometry.width)
     out, highest = np.zeros(size, np.uint8), np.zeros(size, np.float32)
     for (i, j), part in zip(_places(tiles.ys, tiles.xs, geometry, tiles.roi), kind_maps, strict=True):
