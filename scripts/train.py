@@ -37,7 +37,7 @@ def main(composed: DictConfig) -> None:
     fabric, target = make_fabric(config.engine, seed=config.seed), to_target(config.calibration)
     geometry = to_geometry(config.geometry)
     check_stages(config.model)
-    check_screen_settings(config.screen, geometry)
+    check_screen_settings(config.screen, geometry, names_kinds=hasattr(config.model, "kinds"))
     name = settle_name(config, fabric=fabric)
     untracked = None
 

@@ -15,16 +15,21 @@ from zellige.training.learn_screen import check_screen, learn_screen
 METHODS = ("none", "cells")
 
 
-def check_screen_settings(config: ScreenConfig, geometry: Geometry) -> None:
+def check_screen_settings(config: ScreenConfig, geometry: Geometry, *, names_kinds: bool) -> None:
     """Refuse before the fit what would end the run after it.
 
     Raises:
-        ConfigError: an unknown method, a number out of range, a geometry without tiles.
+        ConfigError: an unknown method, a number out of range, a geometry without tiles, a model that names kinds.
     """
     if config.method not in METHODS:
         raise ConfigError(f"screen.method: expected one of {', '.join(METHODS)}, got {config.method!r}")
     if config.method == "none":
         return
+    if names_kinds:
+        raise ConfigError(
+            f"screen.method={config.method}: expected none with a model that names kinds: its kinds are not joined from "
+            "single tiles yet"
+        )
     for name in ("max_loss", "confidence"):
         if not 0 < getattr(config, name) < 1:
             raise ConfigError(f"screen.{name}: expected a number in (0, 1), got {getattr(config, name)}")

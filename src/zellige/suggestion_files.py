@@ -54,7 +54,8 @@ def propose_labels(run: FinishedRun, suggested: Suggested, optics: Optics, *, fa
     images, decisions, num_without = [], Counter[Decision](), 0
     for found in predict(run.detector, data, "test", fabric=fabric, out_dir=maps, batch_size=size):
         sample = found.sample
-        decision, defects, _ = decide(found.score, found.anomaly_map, run.calibration, pixel_size=sample.pixel_size)
+        size_mm, named = sample.pixel_size, found.named
+        decision, defects, _ = decide(found.score, found.anomaly_map, run.calibration, pixel_size=size_mm, named=named)
         decisions[decision] += 1
         num_without += decision is not Decision.ACCEPT and not defects
         height, width = found.anomaly_map.shape

@@ -71,7 +71,7 @@ def run_picked(runtime: Runtime, layout: Layout, picked: Iterable[int], *, left_
     maps: dict[int, AnomalyMap] = {}
     while pending:
         number = pending.pop()
-        (score,), found = runtime.run_tiles(_alone(layout, number))
+        (score,), found, _ = runtime.run_tiles(_alone(layout, number))
         scores[number], maps[number] = score, found
         reached = [other for other in reached_tiles(found > threshold, number, layout) if other not in known]
         known.update(reached)
