@@ -27,7 +27,7 @@ def check_screen_settings(config: ScreenConfig, geometry: Geometry, *, names_kin
         return
     if names_kinds:
         raise ConfigError(
-            f"screen.method={config.method}: expected none with a model that names kinds: its kinds are not joined from "
+            f"screen.method={config.method}: expected none with a model that names kinds, which are not joined from "
             "single tiles yet"
         )
     for name in ("max_loss", "confidence"):

@@ -208,6 +208,10 @@ MISTAKES = {
     "absent target": (["model._target_=zellige.models.patchcore.Nothing"], "zellige.models.patchcore.Nothing"),
     "foreign trainer": (["trainer._target_=subprocess.run"], "_target_: expected one that begins with"),
     "seed": (["seed=-1"], "seed: expected 0 to 4294967295, got -1"),
+    "screen of kinds": (
+        ["model=segmenter", "trainer=supervised", "geometry=tiles", "screen=cells"],
+        "screen.method=cells: expected none with a model that names kinds",
+    ),
     "split seed": (["data.split_seed=-3"], "data.split_seed: expected 0 or more, got -3"),
     "geometry out of range": (["geometry.height=16"], "geometry height: expected 32 to 4096 px, got 16"),
     "geometry that contradicts itself": (["geometry.overlap_px=4"], "overlap_px and pad_small belong to tiles"),
@@ -231,7 +235,7 @@ MISTAKES = {
     # before the fit
     "augmentation": (
         ["data.augment=wild"],
-        "data.augment: expected one of none, flips, line, jitter, jitter_turns, got",
+        "data.augment: expected one of none, flips, line, jitter, jitter_turns, labelled, labelled_turns, got",
     ),
     "shots": (["trainer.num_shots=7"], "trainer.num_shots: expected null (all) or 1 to 6, the good training images"),
     "copies that are all the same": (["trainer.augmented_copies=2"], "expected a data.augment that changes the copies"),
