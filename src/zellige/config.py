@@ -15,12 +15,14 @@ from zellige.config_extend import ExtendConfig
 from zellige.config_ignore import read_ignore_mask, to_foreground, to_ignore
 from zellige.config_labels import LabelsConfig
 from zellige.config_models import (
+    BoxDetectorConfig,
     DinomalyConfig,
     EfficientAdConfig,
     GradientConfig,
     OnePassConfig,
     PadimConfig,
     PatchCoreConfig,
+    ReferencePairConfig,
     SubspaceConfig,
     SuperSimpleNetConfig,
 )
@@ -232,6 +234,8 @@ def register_schemas() -> None:
     store.store(group="model", name="super_simple_net_schema", node=SuperSimpleNetConfig)
     store.store(group="model", name="dinomaly_schema", node=DinomalyConfig)
     store.store(group="model", name="efficient_ad_schema", node=EfficientAdConfig)
+    store.store(group="model", name="box_detector_schema", node=BoxDetectorConfig)
+    store.store(group="model", name="reference_pair_schema", node=ReferencePairConfig)
     store.store(group="trainer", name="one_pass_schema", node=OnePassConfig)
     store.store(group="trainer", name="gradient_schema", node=GradientConfig)
 

@@ -99,6 +99,34 @@ class DinomalyConfig:
 
 
 @dataclass
+class ReferencePairConfig:
+    """See zellige.models.reference_pair.ReferencePair."""
+
+    name: str = "reference_pair"
+    _target_: str = "zellige.models.reference_pair.ReferencePair"
+    kinds: list[str] = field(default_factory=list)  # empty: the sorted kinds of the training split
+    width: int = 32
+    depth: int = 2
+    overlap: float = 0.5
+    seed: int = 0
+
+
+@dataclass
+class BoxDetectorConfig:
+    """See zellige.models.box_detector.BoxDetector."""
+
+    name: str = "box_detector"
+    _target_: str = "zellige.models.box_detector.BoxDetector"
+    kinds: list[str] = field(default_factory=list)  # empty: the sorted kinds of the training split
+    backbone: str = "efficientnet_lite0"
+    stages: list[int] = field(default_factory=lambda: [2, 3, 4])
+    width: int = 64
+    depth: int = 2
+    overlap: float = 0.5
+    seed: int = 0
+
+
+@dataclass
 class OnePassConfig:
     """See zellige.training.one_pass.fit."""
 
