@@ -6,8 +6,9 @@ from typing import Any, cast
 
 from omegaconf import DictConfig, OmegaConf
 
+from zellige.auto_kinds import settle_kinds
 from zellige.auto_stages import check_stages, settle_stages
-from zellige.config import TrainConfig, build, load_data, make_fabric, to_geometry, to_target
+from zellige.config import TrainConfig, build, learns_from_labels, load_data, make_fabric, to_geometry, to_target
 from zellige.core.errors import ConfigError
 from zellige.data.augment import Augment
 from zellige.data.dataset import TileDataset
@@ -39,7 +40,8 @@ def main(composed: DictConfig) -> None:
     with shared_run_folder(runs_dir, name, fabric=fabric) as run_dir:
         if fabric.is_global_zero:
             OmegaConf.save(composed, run_dir / "config.yaml", resolve=True)
-        splits, data_report = on_first(fabric, lambda: load_data(config.data))
+        needs_good = not learns_from_labels(config.trainer)
+        splits, data_report = on_first(fabric, lambda: load_data(config.data, needs_good=needs_good))
         optics = check_ready(config, splits, data_report)
         augment = Augment(config.data.augment, seed=config.seed)
         train = TileDataset(
@@ -48,6 +50,7 @@ def main(composed: DictConfig) -> None:
         val, test = (TileDataset(part, geometry=geometry, color=splits.color) for part in (splits.val, splits.test))
 
         chosen = settle_stages(composed, config, train, fabric=fabric, run_dir=run_dir)
+        chosen |= settle_kinds(composed, config, splits, fabric=fabric, run_dir=run_dir)
         detector, scores = build(config.model), run_dir / "predictions"
         with compiled_embed(detector, is_wanted=config.engine.compile, fabric=fabric):
             fitted = build(config.trainer)(detector, train, val, fabric=fabric, run_dir=run_dir)

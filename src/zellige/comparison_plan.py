@@ -90,7 +90,7 @@ def find_candidates(config: CompareConfig) -> dict[str, tuple[str, ...]]:
     """List the candidates by name with the settings in which they differ, in the user's order.
 
     `models` entries are a model, or a model with settings (`patchcore+model.stages=[2,3]`); "all" is every model that
-    there is. `candidates` names lists of settings. With neither, the one candidate is the model that is set.
+    needs no labels. `candidates` names lists of settings. With neither, the one candidate is the model that is set.
 
     Raises:
         ConfigError: an empty list, a name twice or one that cannot be a folder's, an entry that is not text.
@@ -153,7 +153,9 @@ def _model_entries(models: Any) -> list[str]:
         return []
     entries = [models] if isinstance(models, str) else models
     if entries == [ALL_MODELS]:
-        return sorted(path.stem for path in MODELS.glob("*.yaml"))
+        # Those that learn from labels need data of their own, and most sets have none.
+        every = sorted(MODELS.glob("*.yaml"))
+        return [path.stem for path in every if ".trainer: supervised" not in path.read_text(encoding="utf-8")]
     if not isinstance(entries, list) or not all(isinstance(entry, str) and entry.strip() for entry in entries):
         raise ConfigError(f"models: expected names of models such as [{_known_models()}], or all, got {models!r}")
     if not entries:

@@ -16,6 +16,7 @@ from zellige.config_ignore import read_ignore_mask, to_foreground, to_ignore
 from zellige.config_labels import LabelsConfig
 from zellige.config_models import (
     BoxDetectorConfig,
+    ClassifierConfig,
     DinomalyConfig,
     EfficientAdConfig,
     GradientConfig,
@@ -23,8 +24,10 @@ from zellige.config_models import (
     PadimConfig,
     PatchCoreConfig,
     ReferencePairConfig,
+    SegmenterConfig,
     SubspaceConfig,
     SuperSimpleNetConfig,
+    SupervisedConfig,
 )
 from zellige.core.errors import ConfigError
 from zellige.core.types import Geometry, GeometryMode, PixelSize, Splits
@@ -236,8 +239,11 @@ def register_schemas() -> None:
     store.store(group="model", name="efficient_ad_schema", node=EfficientAdConfig)
     store.store(group="model", name="box_detector_schema", node=BoxDetectorConfig)
     store.store(group="model", name="reference_pair_schema", node=ReferencePairConfig)
+    store.store(group="model", name="segmenter_schema", node=SegmenterConfig)
+    store.store(group="model", name="classifier_schema", node=ClassifierConfig)
     store.store(group="trainer", name="one_pass_schema", node=OnePassConfig)
     store.store(group="trainer", name="gradient_schema", node=GradientConfig)
+    store.store(group="trainer", name="supervised_schema", node=SupervisedConfig)
 
 
 def last_part(path: str) -> str:
@@ -332,8 +338,16 @@ def to_target(config: CalibrationConfig) -> Target:
     return Target(false_reject_rate=config.false_reject_rate, escape_rate=config.escape_rate, delta=config.delta)
 
 
-def load_data(config: DataConfig) -> tuple[Splits, DataReport]:
+def learns_from_labels(trainer: Any) -> bool:
+    """Whether the settings of a trainer, typed or as a run folder has them, are those of `trainer=supervised`."""
+    settings = trainer if isinstance(trainer, dict) else vars(trainer)
+    return bool(settings.get("_target_") == SupervisedConfig._target_)
+
+
+def load_data(config: DataConfig, *, needs_good: bool = True) -> tuple[Splits, DataReport]:
     """Read and split the data set of a data group, then let its additions join; a synthetic web is made where absent.
+
+    A set without good images is refused where `needs_good`.
 
     Raises:
         InputError: the images are not usable; see `load_splits` and `add_images`.
@@ -353,6 +367,7 @@ def load_data(config: DataConfig) -> tuple[Splits, DataReport]:
         pixel_size=pixel_size,
         duplicates=config.duplicates,
         on_bad=config.on_bad,
+        needs_good=needs_good,
     )
     placement = place(root, config.layout, rules, color=config.color)
     for added in config.additions:

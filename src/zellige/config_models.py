@@ -99,12 +99,44 @@ class DinomalyConfig:
 
 
 @dataclass
+class SegmenterConfig:
+    """See zellige.models.segmenter.Segmenter."""
+
+    name: str = "segmenter"
+    _target_: str = "zellige.models.segmenter.Segmenter"
+    kinds: list[str] = field(default_factory=list)  # empty: those of the training split; see zellige.auto_kinds
+    backbone: str = "efficientnet_lite0"
+    stages: Any = field(default_factory=lambda: [1, 2, 3, 4])
+    frozen_stages: int = 2
+    width: int = 64
+    top_share: float = 0.001
+    least_confidence: float = 0.5
+    seed: int = 0
+
+
+@dataclass
+class ClassifierConfig:
+    """See zellige.models.classifier.Classifier."""
+
+    name: str = "classifier"
+    _target_: str = "zellige.models.classifier.Classifier"
+    kinds: list[str] = field(default_factory=list)  # empty: those of the training split; see zellige.auto_kinds
+    has_good: bool = True
+    backbone: str = "efficientnet_lite0"
+    stages: Any = field(default_factory=lambda: [3, 4])
+    frozen_stages: int = 2
+    hidden: int = 256
+    least_confidence: float = 0.5
+    seed: int = 0
+
+
+@dataclass
 class ReferencePairConfig:
     """See zellige.models.reference_pair.ReferencePair."""
 
     name: str = "reference_pair"
     _target_: str = "zellige.models.reference_pair.ReferencePair"
-    kinds: list[str] = field(default_factory=list)  # empty: the sorted kinds of the training split
+    kinds: list[str] = field(default_factory=list)  # empty: those of the training split; see zellige.auto_kinds
     width: int = 32
     depth: int = 2
     overlap: float = 0.5
@@ -117,9 +149,10 @@ class BoxDetectorConfig:
 
     name: str = "box_detector"
     _target_: str = "zellige.models.box_detector.BoxDetector"
-    kinds: list[str] = field(default_factory=list)  # empty: the sorted kinds of the training split
+    kinds: list[str] = field(default_factory=list)  # empty: those of the training split; see zellige.auto_kinds
     backbone: str = "efficientnet_lite0"
-    stages: list[int] = field(default_factory=lambda: [2, 3, 4])
+    stages: Any = field(default_factory=lambda: [2, 3, 4])
+    frozen_stages: int = 1
     width: int = 64
     depth: int = 2
     overlap: float = 0.5
@@ -152,8 +185,37 @@ class GradientConfig:
     learning_rate: float = 1e-3
     weight_decay: float = 1e-5
     schedule: str = "cosine"
+    warmup_epochs: int = 0
+    clip_norm: float | None = None
+    average: float = 0.0
     evaluate_every: int = 1
     patience: int | None = 10
     defect_share: float = 0.25
     cache_mb: int = 4096
+    seed: int = 0
+
+
+@dataclass
+class SupervisedConfig:
+    """See zellige.training.supervised_recipe.SupervisedRecipe."""
+
+    _target_: str = "zellige.training.supervised.fit"
+    _partial_: bool = True
+    epochs: int = 40
+    batch_size: int = 16
+    accumulate: int = 1
+    learning_rate: float = 1e-3
+    backbone_rate: float = 0.2
+    weight_decay: float = 1e-2
+    schedule: str = "cosine"
+    warmup_epochs: int = 1
+    clip_norm: float | None = 5.0
+    average: float = 0.0
+    evaluate_every: int = 1
+    patience: int | None = 10
+    balance: float = 0.5
+    crops: str = "random"
+    draws_per_image: int = 1
+    num_workers: int = 0
+    cache_mb: int = 2048
     seed: int = 0

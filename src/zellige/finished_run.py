@@ -12,7 +12,7 @@ from omegaconf.errors import OmegaConfBaseException
 from torch import nn
 from yaml import YAMLError
 
-from zellige.config import TrainConfig, build, load_data
+from zellige.config import TrainConfig, build, learns_from_labels, load_data
 from zellige.core.errors import InputError
 from zellige.core.types import Calibration, Splits
 from zellige.data.report import DataReport
@@ -82,7 +82,7 @@ def open_run(folder: Path, *, added: str | None = None, on_bad: str | None = Non
         config.data.on_bad = on_bad
     if added is not None:
         config.data.additions = [*config.data.additions, added]
-    splits, data = load_data(config.data)
+    splits, data = load_data(config.data, needs_good=not learns_from_labels(config.trainer))
     found = splits.fingerprint if added is None else data.additions[-1].extends
     if found != expected:
         raise InputError(

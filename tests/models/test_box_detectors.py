@@ -17,17 +17,17 @@ from zellige.models.detector import BoxOutput, KindTargets, SupervisedDetector
 from zellige.models.reference_pair import ReferencePair
 from zellige.training.checkpoint import load_checkpoint, save_checkpoint
 
-TILE = 96
+TILE = 64
 KINDS = ("dark", "light")
-STEPS = {"box_detector": 30, "reference_pair": 40}
+STEPS = {"box_detector": 40, "reference_pair": 40}
 MAKERS: dict[str, Callable[..., nn.Module]] = {
-    "box_detector": lambda seed=0: BoxDetector(kinds=KINDS, width=32, depth=1, seed=seed),
+    "box_detector": lambda seed=0: BoxDetector(kinds=KINDS, stages=[1, 2], width=16, depth=1, seed=seed),
     "reference_pair": lambda seed=0: ReferencePair(kinds=KINDS, width=16, depth=1, seed=seed),
 }
 
 
 def tiles(name: str, first: int, count: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Tiles (count, C, 96, 96) uint8 with one square each, dark or light in turn, and its box (count, 1, 5).
+    """Tiles (count, C, 64, 64) uint8 with one square each, dark or light in turn, and its box (count, 1, 5).
 
     The template of a pair lies a pixel beside.
     """
@@ -35,7 +35,7 @@ def tiles(name: str, first: int, count: int) -> tuple[torch.Tensor, torch.Tensor
     for index in range(first, first + count):
         rng, number = np.random.default_rng(index), index % 2
         big = texture(index, size=(TILE + 1, TILE + 1))
-        x, y, side = (int(v) for v in (*rng.integers(4, TILE - 40, 2), rng.integers(16, 33)))
+        x, y, side = (int(v) for v in (*rng.integers(2, TILE - 26, 2), rng.integers(12, 25)))
         picture = big[1:, 1:].copy()
         picture[y : y + side, x : x + side] = (20, 235)[number]
         pictures.append(np.stack([picture, big[:-1, :-1]]) if name == "reference_pair" else picture[None])
@@ -218,8 +218,7 @@ def test_color_and_gray_repeated_are_one(name: str) -> None:
 
 def test_settings_that_cannot_be_are_refused() -> None:
     for settings, message in (
-        ({}, "model.kinds: expected 1 to 255"),
-        ({"kinds": ["hole", "hole"]}, "different kinds"),
+        ({"kinds": ["hole", "hole"]}, "once each"),
         ({"kinds": KINDS, "width": 4}, "model.width: expected a multiple of 16"),
         ({"kinds": KINDS, "depth": 0}, "model.depth"),
         ({"kinds": KINDS, "overlap": 1.0}, "model.overlap"),

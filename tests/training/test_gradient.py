@@ -23,8 +23,9 @@ from zellige.data.augment import Augment
 from zellige.data.dataset import TileDataset
 from zellige.models.patchcore import PatchCore
 from zellige.models.super_simple_net import SuperSimpleNet
-from zellige.training import gradient, one_pass
-from zellige.training.gradient import GradientFitReport, fit, seed_of
+from zellige.training import loop, one_pass
+from zellige.training.gradient import GradientFitReport, fit
+from zellige.training.loop import seed_of
 from zellige.training.resume import RESUME_FILE, Progress, save_progress
 
 GEOMETRY = Geometry(mode=GeometryMode.RESIZE, height=64, width=64)
@@ -331,7 +332,7 @@ def test_it_goes_on_to_the_bit_however_it_learns(tmp_path: Path, monkeypatch: py
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(gradient, "save_progress", save_and_stop)
+        patch.setattr(loop, "save_progress", save_and_stop)
         with pytest.raises(KeyboardInterrupt):
             run(small_net(), train, val, tmp_path / "cut", **settings)
     assert epoch_of(tmp_path / "cut" / RESUME_FILE) == 3

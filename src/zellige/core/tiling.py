@@ -31,9 +31,11 @@ class Tiles:
 class Layout:
     """Where the tiles of one frame lie, before any is copied: for large frames, whose tiles are run a few at a time.
 
-    `parts` are views (h, w) or (h, w, 3) of the frame's pixels (or of the filled ones); the rest is as in `Tiles`.
+    `whole` is the frame as the net sees it, filled where it is not inspected, resized or mirrored up to a tile; `parts`
+    are views (h, w) or (h, w, 3) of it. The rest is as in `Tiles`.
     """
 
+    whole: Pixels
     parts: tuple[Pixels, ...]
     ys: tuple[int, ...]
     xs: tuple[int, ...]
@@ -109,6 +111,11 @@ def cut_alike(image: Pixels, tiles: Tiles) -> Pixels:
     return layout.stack(0, len(layout.parts))
 
 
+def seen_alike(image: Pixels, layout: Layout) -> Pixels:
+    """Bring another picture of the same frame, such as a defect mask, to `layout.whole`'s size; nothing is filled."""
+    return _grid(image, layout.geometry, layout.roi).whole
+
+
 def lay_out(frame: Frame, geometry: Geometry) -> Layout:
     """Lay the tiles of a frame out as `cut` does, without copying them.
 
@@ -132,14 +139,14 @@ def _grid(image: Pixels, geometry: Geometry, roi: Roi | None) -> Layout:
     height, width = image.shape[:2]
     size = (height, width)
     if geometry.mode is GeometryMode.RESIZE:
-        parts: tuple[Pixels, ...] = (_resize(image, th, tw),)
-        return Layout(parts=parts, ys=(0,), xs=(0,), frame_size=size, geometry=geometry, roi=roi)
+        whole = _resize(image, th, tw)
+        return Layout(whole=whole, parts=(whole,), ys=(0,), xs=(0,), frame_size=size, geometry=geometry, roi=roi)
     if height < th or width < tw:
         image = _mirror(image, max(th, height), max(tw, width))
     ys = tile_starts(image.shape[0], th, geometry.overlap_px)
     xs = tile_starts(image.shape[1], tw, geometry.overlap_px)
     parts = tuple(image[ys[i] : ys[i] + th, xs[j] : xs[j] + tw] for i, j in _places(ys, xs, geometry, roi))
-    return Layout(parts=parts, ys=ys, xs=xs, frame_size=size, geometry=geometry, roi=roi)
+    return Layout(whole=image, parts=parts, ys=ys, xs=xs, frame_size=size, geometry=geometry, roi=roi)
 
 
 def _places(ys: tuple[int, ...], xs: tuple[int, ...], geometry: Geometry, roi: Roi | None) -> list[tuple[int, int]]:

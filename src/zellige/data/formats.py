@@ -61,18 +61,15 @@ def read_folder(root: Path, pixel_size: PixelSize | None) -> Listing:
     """List a folder layout.
 
     With declared splits: train/good, optional train/KIND (defects to learn from), val/good and val/KIND, test/good,
-    test/KIND. Without: good/ and any other folders beside it, each a kind. Masks are optional:
+    test/KIND. Without: a folder for each kind, good/ among them where there are good images. Masks are optional:
     ground_truth/KIND/STEM_mask.* or STEM.* (or masks/).
 
     Raises:
-        InputError: missing or empty folder, or neither of the two forms.
+        InputError: missing or empty folder.
     """
     listing = Listing()
     files = image_files(root, listing)
-    tops = {path.relative_to(root).parts[0] for path in files}
     has_splits = (root / "train").is_dir()
-    if not has_splits and GOOD not in tops:
-        raise InputError(f"folder {root}: expected train/ with good/ in it, or good/, got {_some(tops)}")
     masks = _MaskFiles(root, files)
     for path in files:
         parts = path.relative_to(root).parts
@@ -303,8 +300,3 @@ def _pixel_size_of(text: str) -> PixelSize:
     if len(numbers) not in (1, 2):
         raise InputError(f"expected a pixel size in mm such as 0.05 or 0.05x0.1, got {text!r}")
     return PixelSize(cross_web_mm=numbers[0], down_web_mm=numbers[-1])
-
-
-def _some(names: set[str]) -> str:
-    shown = sorted(names)[:5]
-    return ", ".join(shown) + (", ..." if len(names) > len(shown) else "")

@@ -5,6 +5,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from zellige.core.errors import ConfigError, InputError
@@ -35,6 +36,8 @@ class Rules:
     pixel_size: PixelSize | None
     duplicates: str
     on_bad: str
+    needs_good: bool = True
+    """Whether a set without good images is refused; detectors that learn from labels can do without."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -65,6 +68,7 @@ def load_splits(
     pixel_size: PixelSize | None = None,
     duplicates: str = "group",
     on_bad: str = "error",
+    needs_good: bool = True,
 ) -> tuple[Splits, DataReport]:
     """Read a data set and split it by group. The result depends on the files and the settings alone.
 
@@ -79,12 +83,20 @@ def load_splits(
             are declared the copy in train (or val) is left out and test is never touched. error: refuse the set when
             a pair lies in two splits. ignore: report only.
         on_bad: error refuses a set with an unusable image, skip leaves such images out and lists them.
+        needs_good: whether a set without good images is refused.
 
     Raises:
         InputError: no images, no good images, unusable images, mixed color, contradicting labels, duplicates.
         ConfigError: an unknown setting.
     """
-    rules = Rules(fractions=fractions, seed=seed, pixel_size=pixel_size, duplicates=duplicates, on_bad=on_bad)
+    rules = Rules(
+        fractions=fractions,
+        seed=seed,
+        pixel_size=pixel_size,
+        duplicates=duplicates,
+        on_bad=on_bad,
+        needs_good=needs_good,
+    )
     placement = place(root, layout, rules, color=color)
     return placement.splits, placement.report
 
@@ -94,16 +106,18 @@ def place(root: Path, layout: str, rules: Rules, *, color: str) -> Placement:
     duplicates, on_bad, seed = rules.duplicates, rules.on_bad, rules.seed
     _check_settings(layout=layout, color=color, duplicates=duplicates, on_bad=on_bad)
     listing = LAYOUTS[layout](root, rules.pixel_size)
-    if not any(not row.sample.is_defective for row in listing.rows):
-        raise InputError(f"data {root}: expected good images, got none among {len(listing.rows)} images")
-    scanned, unusable = read_all(listing, lambda pixels, where: _check_color(pixels, color, where), on_bad)
+    if rules.needs_good and not any(not row.sample.is_defective for row in listing.rows):
+        kinds = ", ".join(sorted({row.sample.kind for row in listing.rows})[:5])
+        raise InputError(f"data {root}: expected good images, got none among {len(listing.rows)} images of {kinds}")
+    check = partial(_check_color, color)
+    scanned, unusable = read_all(listing, check, on_bad, needs_good=rules.needs_good)
     mode = _resolve_color(scanned, color, root)
     contents = [item.content for item in scanned]
     _refuse_contradictions(scanned)
     pairs = find_pairs([item.thumbnail for item in scanned], contents)
     own_groups = [item.row.sample.group_id for item in scanned]
     groups = merge_groups(own_groups, pairs) if duplicates == "group" else own_groups
-    assignment = assign([item.row for item in scanned], groups, rules.fractions, seed)
+    assignment = assign([item.row for item in scanned], groups, rules.fractions, seed, needs_good=rules.needs_good)
     straddling = _straddling(pairs, assignment)
     if duplicates == "error" and straddling:
         first = straddling[0]
@@ -151,12 +165,12 @@ def _check_settings(**settings: str) -> None:
 
 
 def read_all(
-    listing: Listing, check: Callable[[Pixels, str], object], on_bad: str
+    listing: Listing, check: Callable[[Pixels, str], object], on_bad: str, *, needs_good: bool = True
 ) -> tuple[list[Scanned], list[Skipped]]:
     """Read every image of a listing, in the order of the ids, and list those that cannot be used.
 
     Raises:
-        InputError: an unusable image where `on_bad` is error, or no usable good one.
+        InputError: an unusable image where `on_bad` is error, or no usable one, a good one where `needs_good`.
     """
     rows = sorted(listing.rows, key=lambda row: row.sample.id)
     results = scan(rows, listing.good_masks, check)
@@ -166,12 +180,13 @@ def read_all(
             f"{len(bad)} of {len(rows)} images cannot be used (on_bad=skip leaves them out), first: {bad[0].reason}"
         )
     usable = [result for result in results if isinstance(result, Scanned)]
-    if not any(not item.row.sample.is_defective for item in usable):
-        raise InputError(f"expected readable good images, got none; first: {bad[0].reason}")
+    if not any(not needs_good or not item.row.sample.is_defective for item in usable):
+        wanted = "readable good images" if needs_good else "readable images"
+        raise InputError(f"expected {wanted}, got none; first: {bad[0].reason}")
     return usable, [Skipped(path=item.row.sample.id, reason=item.reason) for item in bad]
 
 
-def _check_color(pixels: Pixels, color: str, where: str) -> None:
+def _check_color(color: str, pixels: Pixels, where: str) -> None:
     if color != AS_STORED:
         in_color(pixels, Color(color), where)
 

@@ -50,7 +50,9 @@ class Assignment:
     dropped: list[Skipped]
 
 
-def assign(rows: Sequence[Row], groups: Sequence[str], fractions: Fractions, seed: int) -> Assignment:
+def assign(
+    rows: Sequence[Row], groups: Sequence[str], fractions: Fractions, seed: int, *, needs_good: bool = True
+) -> Assignment:
     """Choose the split of each row. The choice depends on the seed and on the ids, not on the order of the rows.
 
     Args:
@@ -58,9 +60,10 @@ def assign(rows: Sequence[Row], groups: Sequence[str], fractions: Fractions, see
         groups: the group of each row after near-duplicates were merged.
         fractions: see `Fractions`.
         seed: of the shuffle.
+        needs_good: whether the training split must hold good samples; else defective ones will do.
 
     Raises:
-        InputError: a group named by the user straddles declared splits, or no good sample is left for train.
+        InputError: a group named by the user straddles declared splits, or nothing is left for train.
     """
     is_declared = any(row.split is not None for row in rows)
     if is_declared:
@@ -68,8 +71,13 @@ def assign(rows: Sequence[Row], groups: Sequence[str], fractions: Fractions, see
         result = _assign_declared(rows, groups, fractions, seed)
     else:
         result = Assignment(splits=_assign_undeclared(rows, groups, fractions, seed), dropped=[])
-    if not any(s == "train" and not row.sample.is_defective for s, row in zip(result.splits, rows, strict=True)):
+    of_train = [row.sample for split, row in zip(result.splits, rows, strict=True) if split == "train"]
+    if needs_good and not any(not sample.is_defective for sample in of_train):
         raise InputError("no good images left to train on: every good group holds defects or is in another split")
+    if not of_train:
+        raise InputError(
+            "no images left to train on: expected good ones, or defective ones by data.fractions.train_defects"
+        )
     return result
 
 

@@ -15,7 +15,7 @@ from zellige.models.backbone_nets import load_trunk
 from zellige.models.backbone_weights import SOURCES, STRIDES, Origin
 from zellige.models.detector import ScaledInput
 
-__all__ = ["SOURCES", "STRIDES", "FrozenBackbone", "TrainableBackbone", "origin_of"]
+__all__ = ["SOURCES", "STRIDES", "FrozenBackbone", "origin_of"]
 
 
 class FrozenBackbone(nn.Module):
@@ -66,28 +66,6 @@ class FrozenBackbone(nn.Module):
         super()._load_from_state_dict(state_dict, prefix, *args)
 
 
-class TrainableBackbone(nn.Module):
-    """Feature maps of chosen stages, whose weights are a beginning and learn with the rest of the net.
-
-    The batch norms stay as they were trained, folded into the convolutions: a few tiles at a time would spoil their
-    statistics.
-    """
-
-    def __init__(self, name: str, stages: Sequence[int]) -> None:
-        """Load the backbone; arguments and errors are those of `FrozenBackbone`."""
-        super().__init__()
-        trunk = load_trunk(name, stages)
-        self.scale = ScaledInput(trunk.mean, trunk.std)
-        self.net = trunk.net.requires_grad_(True).to(memory_format=torch.channels_last)
-        self.num_channels, self.strides, self.origin = trunk.num_channels, trunk.strides, trunk.origin
-
-    def forward(self, images: Tensor) -> list[Tensor]:
-        """Turn uint8 images (B, 1 or 3, H, W) into one float32 feature map per stage, the finest first."""
-        features: list[Tensor] = self.net(self.scale(images).to(memory_format=torch.channels_last))
-        return features
-
-
 def origin_of(detector: nn.Module) -> Origin | None:
-    """Say which weights a detector's backbone has, or began with; None for a detector without one."""
-    kinds = (FrozenBackbone, TrainableBackbone)
-    return next((module.origin for module in detector.modules() if isinstance(module, kinds)), None)
+    """Say which weights a detector's backbone has; None for a detector without one."""
+    return next((module.origin for module in detector.modules() if isinstance(module, FrozenBackbone)), None)

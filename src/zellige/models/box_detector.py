@@ -11,11 +11,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from zellige.core.errors import ConfigError
-from zellige.models.backbones import TrainableBackbone
-from zellige.models.box_head import BoxHead, BoxObjective, Places, check_kinds, to_output
+from zellige.models.box_head import BoxHead, BoxObjective, Places, check_box_settings, to_output
 from zellige.models.detector import BoxOutput
 from zellige.models.feature_pyramid import FeaturePyramid, begin
+from zellige.models.tuned_backbone import TunedBackbone
 
 
 class BoxDetector(nn.Module):
@@ -27,6 +26,7 @@ class BoxDetector(nn.Module):
         kinds: Sequence[str] = (),
         backbone: str = "efficientnet_lite0",
         stages: Sequence[int] = (2, 3, 4),
+        frozen_stages: int = 1,
         width: int = 64,
         depth: int = 2,
         overlap: float = 0.5,
@@ -35,22 +35,22 @@ class BoxDetector(nn.Module):
         """Make a detector that has learned nothing of defects yet.
 
         Args:
-            kinds: names of the defects.
-            backbone, stages: see `zellige.models.backbones`; each stage is a level that boxes are drawn on.
-            width: channels of the pyramid and of the head.
+            kinds: names of the kinds of defects; empty is one kind without a name.
+            backbone, stages, frozen_stages: see `TunedBackbone`; each stage is a level that boxes are drawn on.
+            width: channels of the pyramid and of the head, a multiple of 16.
             depth: convolutions of the head before the last one.
             overlap: of two boxes that overlap by more (intersection over union) the surer one stays.
             seed: of the first weights of pyramid and head.
 
         Raises:
-            ConfigError: no kinds, a number out of range; see `TrainableBackbone` too.
+            ConfigError: a setting out of range; see `TunedBackbone` too.
+            InputError: see `TunedBackbone`.
         """
         super().__init__()
-        self.kinds = check_kinds(kinds)
-        check_sizes(width=width, depth=depth, overlap=overlap)
-        self.backbone = TrainableBackbone(backbone, stages)
+        self.kinds = check_box_settings(kinds, width=width, depth=depth, overlap=overlap)
+        self.backbone = TunedBackbone(backbone, stages, frozen_stages)
         self.pyramid = FeaturePyramid(self.backbone.num_channels, width)
-        self.head = BoxHead(num_kinds=len(self.kinds), width=width, depth=depth, strides=self.backbone.strides)
+        self.head = BoxHead(num_kinds=max(1, len(self.kinds)), width=width, depth=depth, strides=self.backbone.strides)
         self.overlap, self.finest = overlap, min(self.backbone.strides)
         generator = torch.Generator().manual_seed(seed)
         begin(self.pyramid, generator)
@@ -68,17 +68,3 @@ class BoxDetector(nn.Module):
     def forward(self, images: Tensor) -> BoxOutput:
         """Draw boxes in uint8 images (B, 1 or 3, H, W)."""
         return to_output(self.look(images), (int(images.shape[-2]), int(images.shape[-1])), self.overlap)
-
-
-def check_sizes(*, width: int, depth: int, overlap: float) -> None:
-    """Check what every detector with a `BoxHead` takes.
-
-    Raises:
-        ConfigError: a number out of range.
-    """
-    if not 16 <= width <= 1024 or width % 16:
-        raise ConfigError(f"model.width: expected a multiple of 16 from 16 to 1024, got {width}")
-    if not 1 <= depth <= 8:
-        raise ConfigError(f"model.depth: expected 1 to 8, got {depth}")
-    if not 0 < overlap < 1:
-        raise ConfigError(f"model.overlap: expected a number between 0 and 1, got {overlap}")

@@ -27,10 +27,10 @@ from zellige.models.box_assignment import assign
 from zellige.models.boxes import generalized_iou, keep_best
 from zellige.models.detector import BoxOutput, KindTargets
 from zellige.models.feature_pyramid import begin, conv_norm
+from zellige.models.kind_names import check_kinds
 
 NUM_BOXES = 100
 """Rows of `BoxOutput.boxes`."""
-MOST_KINDS = 255
 
 _NUM_CANDIDATES = 500
 _LEAST_SCORE = 0.01
@@ -45,7 +45,7 @@ _BEHIND_ALL = -1e4
 class Places(NamedTuple):
     """What the head says of each place; the grids follow each other, the finest first, each row by row.
 
-    `logits` (B, A, K); `boxes` (B, A, 4) in px, not clipped; `centers` (A, 2) x and y in px; `grids` the (h, w) of each.
+    `logits` (B, A, K); `boxes` (B, A, 4) in px, not clipped; `centers` (A, 2), x and y in px; `grids` (h, w) of each.
     """
 
     logits: Tensor
@@ -158,20 +158,23 @@ def to_output(places: Places, size: tuple[int, int], overlap: float) -> BoxOutpu
     return BoxOutput(anomaly_map=_map(logits.sigmoid(), places.grids, size), score=rows[:, 0, 4], boxes=rows)
 
 
-def check_kinds(kinds: Sequence[str]) -> tuple[str, ...]:
-    """Check the kinds that a detector is to name.
+def check_box_settings(kinds: Sequence[str], *, width: int, depth: int, overlap: float) -> tuple[str, ...]:
+    """Check what every detector with a `BoxHead` takes, and return the kinds.
 
     Raises:
-        ConfigError: none, too many, or one twice.
+        ConfigError: a name of a kind that cannot be, or a number out of range.
     """
-    named = tuple(str(kind) for kind in kinds)
-    if not 1 <= len(named) <= MOST_KINDS or len(set(named)) != len(named):
-        raise ConfigError(f"model.kinds: expected 1 to {MOST_KINDS} different kinds of defects, got {list(named)[:8]}")
-    return named
+    if not 16 <= width <= 1024 or width % 16:
+        raise ConfigError(f"model.width: expected a multiple of 16 from 16 to 1024, got {width}")
+    if not 1 <= depth <= 8:
+        raise ConfigError(f"model.depth: expected 1 to 8, got {depth}")
+    if not 0 < overlap < 1:
+        raise ConfigError(f"model.overlap: expected a number between 0 and 1, got {overlap}")
+    return check_kinds(kinds, 0.0)  # a box always has its likeliest kind
 
 
 def _centers(height: int, width: int, stride: int, device: torch.device) -> Tensor:
-    """x and y of the middle of each place, row by row, px: (h * w, 2)."""
+    """Middle of each place, row by row, x and y in px: (h * w, 2)."""
     y, x = torch.meshgrid(
         (torch.arange(height, device=device) + 0.5) * stride,
         (torch.arange(width, device=device) + 0.5) * stride,

@@ -122,10 +122,10 @@ class SettlingDetector(GradientDetector, Protocol):
 class KindTargets(NamedTuple):
     """What is known of B tiles by kind; 0 is good and k the detector's `kinds[k - 1]`.
 
-    `kind_masks` (B, H, W) uint8 counts only where `has_mask` (B,) bool: somebody drew a mask, or the tile is good; a box
-    without a mask is filled in. `kind` (B,) int64 is the tile's kind, that of the largest area, -1 where nobody
-    knows. `boxes` (B, M, 5) float32: x0, y0, x1, y1 in px of the tile and the number of the kind; rows of 0 fill up, and
-    they count only where `has_boxes` (B,) bool.
+    `kind_masks` (B, H, W) uint8 counts only where `has_mask` (B,) bool: somebody drew a mask, or the tile is good; a
+    box without a mask is filled in. `kind` (B,) int64 is the tile's kind, that of the largest area, -1 where nobody
+    knows. `boxes` (B, M, 5) float32: x0, y0, x1, y1 in px of the tile and the number of the kind; rows of 0 fill up,
+    and they count only where `has_boxes` (B,) bool.
     """
 
     kind_masks: Tensor
@@ -143,6 +143,15 @@ class SupervisedDetector(Detector, Protocol):
 
     def objective(self) -> nn.Module:
         """Make what a fit makes small: `forward(images uint8 (B, C, H, W), truth: KindTargets, seed) -> loss`."""
+        ...
+
+
+@runtime_checkable
+class KindSettlingDetector(SupervisedDetector, Protocol):
+    """A supervised detector that needs labelled images which it did not learn from, once its weights are final."""
+
+    def settle(self, batches: Iterable[tuple[Tensor, KindTargets]]) -> None:
+        """Take what brings its probabilities to the error rates on held-out tiles uint8 (B, C, H, W)."""
         ...
 
 

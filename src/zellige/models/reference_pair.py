@@ -1,8 +1,8 @@
 """Boxes around what is wrong in an image beside its template: a small net that sees both and their difference.
 
 Both images go through the same first convolutions. What they differ in is learned, and forgives a misregistration of
-two pixels: a feature of the image counts as extra only as far as it exceeds the highest of the template's in a window of
-3 x 3 places of 2 px, and as missing only as far as it falls below the lowest. So an edge that lies one or two pixels
+two pixels: a feature of the image counts as extra only as far as it exceeds the highest of the template's in a window
+of 3 x 3 places of 2 px, and as missing only as far as it falls below the lowest. So an edge that lies one or two pixels
 beside the template's makes no difference, and a defect of any contrast does. Both images' own features go on too: what
 kind a defect is depends on the pattern around it, and what the windows forgive is not lost. The windows are a max-pool
 each; a correlation of all shifts, as in Dosovitskiy et al., "FlowNet", ICCV 2015, arXiv:1504.06852, section 3, would
@@ -16,14 +16,14 @@ Shapes: B pairs of H x W px, C channels each; features are of stride 2, 4, 8 and
 """
 
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from zellige.core.errors import InputError
-from zellige.models.box_detector import check_sizes
-from zellige.models.box_head import BoxHead, BoxObjective, Places, check_kinds, to_output
+from zellige.models.box_head import BoxHead, BoxObjective, Places, check_box_settings, to_output
 from zellige.models.detector import BoxOutput, ScaledInput
 from zellige.models.feature_pyramid import FeaturePyramid, Residual, begin, conv_norm
 
@@ -34,6 +34,8 @@ _WINDOW = 3
 
 class ReferencePair(nn.Module):
     """A shared stem, a difference that forgives shifts, three levels of features, a pyramid and a fine head."""
+
+    is_pair: Literal[True] = True
 
     def __init__(
         self,
@@ -47,28 +49,29 @@ class ReferencePair(nn.Module):
         """Make a detector that has learned nothing yet.
 
         Args:
-            kinds: names of the defects.
-            width: channels at stride 4, of the pyramid and of the head; stride 2 has half, 8 twice, 16 three times.
+            kinds: names of the kinds of defects; empty is one kind without a name.
+            width: channels at stride 4, of the pyramid and of the head, a multiple of 16; stride 2 has half, 8 twice
+                and 16 three times of it.
             depth: convolutions of the head before the last one.
             overlap: of two boxes that overlap by more (intersection over union) the surer one stays.
             seed: of the first weights.
 
         Raises:
-            ConfigError: no kinds, or a number out of range.
+            ConfigError: a setting out of range.
         """
         super().__init__()
-        self.kinds = check_kinds(kinds)
-        check_sizes(width=width, depth=depth, overlap=overlap)
+        self.kinds = check_box_settings(kinds, width=width, depth=depth, overlap=overlap)
         self.scale = ScaledInput(_HALF, _HALF)
-        # Without a norm: it would scale image and template each on its own, and they could not be compared any more.
+        # Without norms: image and template, each scaled on its own, could not be compared any more; and the noise of a
+        # pair without a defect would be made as large as a defect.
         self.edges = nn.Sequential(nn.Conv2d(3, width // 2, 3, stride=2, padding=1), nn.ReLU())
         self.parts = conv_norm(width // 2, width, stride=2)
-        self.changes = conv_norm(width, width, stride=2)
+        self.changes = nn.Sequential(nn.Conv2d(width, width, 3, stride=2, padding=1), nn.ReLU())
         self.join = conv_norm(3 * width, width, size=1)
         self.middle = nn.Sequential(conv_norm(width, 2 * width, stride=2), Residual(2 * width))
         self.coarse = nn.Sequential(conv_norm(2 * width, 3 * width, stride=2), Residual(3 * width))
         self.pyramid = FeaturePyramid((width, 2 * width, 3 * width), width)
-        self.head = BoxHead(num_kinds=len(self.kinds), width=width, depth=depth, strides=(_STRIDE,))
+        self.head = BoxHead(num_kinds=max(1, len(self.kinds)), width=width, depth=depth, strides=(_STRIDE,))
         self.overlap, self.finest = overlap, _STRIDE
         generator = torch.Generator().manual_seed(seed)
         begin(self, generator)

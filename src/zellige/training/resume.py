@@ -36,6 +36,8 @@ class Progress:
     """One entry per epoch: epoch, learning_rate, train_loss and, where it was evaluated, val_loss."""
     best: dict[str, Tensor] = field(default_factory=dict)
     """The learning tensors of the best epoch."""
+    mean: dict[str, Tensor] = field(default_factory=dict)
+    """Their running mean, where there is one."""
 
 
 def save_progress(
@@ -48,6 +50,7 @@ def save_progress(
     """
     tensors = {f"now.{name}": tensor.detach() for name, tensor in learning.items()}
     tensors |= {f"best.{name}": tensor for name, tensor in progress.best.items()}
+    tensors |= {f"mean.{name}": tensor for name, tensor in progress.mean.items()}
     for index, state in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{index}.{key}": value for key, value in state.items()}
     numbers = {
@@ -77,7 +80,8 @@ def load_progress(
         if about.get("identity") != identity:
             log.warning("%s is of other images, settings or code: the fit begins anew", path)
             return None
-        progress = Progress(**json.loads(about["progress"]), best=_under("best.", tensors))
+        numbers = json.loads(about["progress"])
+        progress = Progress(**numbers, best=_under("best.", tensors), mean=_under("mean.", tensors))
     except (SafetensorError, OSError, KeyError, ValueError, TypeError) as error:
         log.warning("%s cannot be used (%s): the fit begins anew", path, " ".join(str(error).split())[:200])
         return None

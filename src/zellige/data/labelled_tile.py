@@ -1,0 +1,51 @@
+"""One tile with what is known of its defects by kind: what a supervised detector learns from, before batches are made.
+
+Shapes: a tile (C, h, w), M boxes (x0, y0, x1, y1 in its px, number of the kind), M from 0 up.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from zellige.core.types import Pixels
+
+Boxes = NDArray[np.float32]
+
+LEAST_LEFT = 0.25
+"""Share of a box that a tile must show for the box to be one of the tile's."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class LabelledTile:
+    """One tile uint8 (C, h, w) with its labels; a row of `KindTargets`, which says what they mean.
+
+    `kind_mask` uint8 (h, w); `boxes` float32 (M, 5).
+    """
+
+    pixels: Pixels
+    kind_mask: Pixels
+    has_mask: bool
+    kind: int
+    boxes: Boxes
+    has_boxes: bool
+
+    def with_its_kind(self) -> "LabelledTile":
+        """Take the kind with the largest area of the mask, good where that is empty, if somebody drew places at all."""
+        if not self.has_boxes:
+            return self
+        counts = np.bincount(self.kind_mask.ravel())[1:]
+        found = int(counts.argmax()) + 1 if counts.any() else 0
+        return replace(self, kind=found, has_mask=self.has_mask or found == 0)
+
+
+def clipped(boxes: Boxes, corner: tuple[int, int], size: tuple[int, int]) -> Boxes:
+    """Move boxes (M, 5) into the window of `size` (h, w) at `corner` (y, x) and clip them; those mostly outside go."""
+    offset, limit = np.array([corner[1], corner[0]] * 2), np.array([size[1], size[0]] * 2)
+    moved = boxes.copy()
+    moved[:, :4] = np.clip(boxes[:, :4] - offset, 0, limit)
+    return np.asarray(moved[_areas(moved) >= LEAST_LEFT * _areas(boxes)])
+
+
+def _areas(boxes: Boxes) -> Boxes:
+    return np.asarray((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]), np.float32)

@@ -1,0 +1,169 @@
+"""Labelled tiles to learn from: cut as in evaluation, or drawn at random, rare kinds more often, and augmented.
+
+What is drawn depends on seed, epoch and place in the epoch alone, not on what was drawn before or by whom: a fit that
+goes on after a kill, and one with other workers, sees the same tiles to the bit.
+"""
+
+import hashlib
+import logging
+import threading
+from collections import Counter
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from zellige.core.types import GOOD, Sample
+from zellige.data.annotations import MIXED
+from zellige.data.augment import Augment
+from zellige.data.dataset import TileDataset
+from zellige.data.labelled_frame import LabelledFrame, label_frame
+from zellige.data.labelled_tile import LabelledTile
+
+log = logging.getLogger(__name__)
+
+CROPS = ("random", "grid")
+_ON_DEFECT = 0.75
+"""Share of the random crops of a defective image that are placed on a defect."""
+
+
+class SupervisedTiles:
+    """The good and the defective images of a data set with their labels; call `scan` before anything else."""
+
+    def __init__(self, dataset: TileDataset, kinds: Sequence[str], *, cache_mb: int = 0) -> None:
+        """Say what to read.
+
+        Args:
+            dataset: its samples and its defects, its geometry, color and augmentation.
+            kinds: names of the kinds of defects; number k is `kinds[k - 1]`.
+            cache_mb: most megabytes of decoded images that are kept in memory; the others are read again each time.
+        """
+        self.samples: tuple[Sample, ...] = dataset.samples + dataset.defects
+        self.num_left_out = 0
+        """Images that nothing can be learned from."""
+        self._numbers = {kind: number for number, kind in enumerate(kinds, start=1)}
+        self._geometry, self._color = dataset.geometry, dataset.color
+        self._policy = dataset.augment.policy if dataset.augment is not None else "none"
+        self._most_bytes, self._num_bytes = cache_mb * 1_000_000, 0
+        self._kept: dict[int, LabelledFrame] = {}
+        self._lock, self._own = threading.Lock(), threading.local()
+        self._usable: NDArray[np.int64] = np.zeros(0, np.int64)
+        self._digest = hashlib.sha256()
+
+    @property
+    def usable(self) -> NDArray[np.int64]:
+        """Numbers of the images that are learned from, ascending."""
+        return self._usable
+
+    def fingerprint(self) -> str:
+        """Hash of all pixels and labels that `scan` saw, and of how they are augmented."""
+        return self._digest.hexdigest()
+
+    def scan(self, what: str, advance: Callable[[], None]) -> None:
+        """Read every image once, keep what fits into memory, and find out which can be learned from.
+
+        Args:
+            what: name of the split, for a warning.
+            advance: called once per image.
+
+        Raises:
+            InputError: see `label_frame`.
+        """
+        usable, reasons = [], Counter[str]()
+        self._digest.update(self._policy.encode())
+        for index, sample in enumerate(self.samples):
+            frame = label_frame(sample, self._numbers, geometry=self._geometry, color=self._color)
+            advance()
+            if isinstance(frame, str):
+                reasons[frame] += 1
+                continue
+            usable.append(index)
+            for part in (frame.pixels, frame.numbers, frame.boxes):
+                self._digest.update(repr(part.shape).encode() + np.ascontiguousarray(part).tobytes())
+            self._digest.update(repr((frame.has_mask, frame.has_place, frame.kind)).encode())
+            self._keep(index, frame)
+        self._usable, self.num_left_out = np.array(usable, np.int64), reasons.total()
+        for reason, count in sorted(reasons.items()):
+            log.warning("%s: %d images are left out, %s", what, count, reason)
+
+    def tiles_of(self, index: int) -> list[LabelledTile]:
+        """Cut the tiles of one usable image as evaluation does, unchanged."""
+        return self._frame(index).tiles()
+
+    def order(self, *, seed: int, epoch: int, balance: float, num_draws: int) -> NDArray[np.int64]:
+        """Numbers (num_draws,) of the images that an epoch draws from, in its order.
+
+        Args:
+            seed, epoch: decide the order.
+            balance: an image of a kind that n images show (good is one; of several kinds the rarest) is drawn in
+                proportion to n^-balance: 0 is every image alike, 1 every kind alike.
+            num_draws: of the epoch. With balance 0 and as many draws as images each image comes once.
+        """
+        names = [
+            {box.kind for box in sample.boxes} or {sample.kind} for sample in (self.samples[i] for i in self._usable)
+        ]
+        counts = Counter(name for of_image in names for name in of_image)
+        rarest = np.array([min(counts[name] for name in of_image) for of_image in names], np.float64)
+        rng = np.random.default_rng([seed, epoch])
+        edges = np.cumsum(rarest**-balance)
+        # Even steps over the cumulated weights: each image comes as often as its weight says, up to one.
+        steps = (np.arange(num_draws) + rng.uniform(0.25, 0.75)) / num_draws * edges[-1]
+        drawn = np.minimum(np.searchsorted(edges, steps, side="right"), len(edges) - 1)
+        return np.asarray(self._usable[rng.permutation(drawn)])
+
+    def draw(self, index: int, *, crops: str, seed: Sequence[int]) -> LabelledTile:
+        """Draw one tile of an image and augment it.
+
+        Args:
+            index: of a usable image.
+            crops: "random": anywhere, three of four on a defect where there is one; "grid": one of evaluation's.
+            seed: decides place and augmentation.
+        """
+        frame, rng = self._frame(index), np.random.default_rng([*seed])
+        place = frame.corners[rng.integers(len(frame.corners))] if crops == "grid" else _anywhere(frame, rng)
+        return self._augment().labelled(frame.tile(*place), seed=int(rng.integers(2**63)))
+
+    def _augment(self) -> Augment:
+        """The augmentation of this thread: it holds random states while it works."""
+        if not hasattr(self._own, "augment"):
+            self._own.augment = Augment(self._policy, seed=0)
+        augment: Augment = self._own.augment
+        return augment
+
+    def _frame(self, index: int) -> LabelledFrame:
+        kept = self._kept.get(index)
+        if kept is not None:
+            return kept
+        frame = label_frame(self.samples[index], self._numbers, geometry=self._geometry, color=self._color)
+        assert isinstance(frame, LabelledFrame)
+        return frame
+
+    def _keep(self, index: int, frame: LabelledFrame) -> None:
+        with self._lock:
+            if self._num_bytes + frame.num_bytes <= self._most_bytes:
+                self._kept[index] = frame
+                self._num_bytes += frame.num_bytes
+
+
+def kinds_of(samples: Sequence[Sample]) -> list[str]:
+    """Name the kinds of defects that samples show, once each, sorted: those of the boxes, else the image's one kind."""
+    found = {name for sample in samples for name in ({box.kind for box in sample.boxes} or {sample.kind})}
+    return sorted(found - {GOOD, MIXED})
+
+
+def _anywhere(frame: LabelledFrame, rng: np.random.Generator) -> tuple[int, int]:
+    """Choose a tile's first pixel: on a random pixel of a defect, or anywhere where something is inspected."""
+    height, width = frame.numbers.shape
+    last = (height - frame.tile_size[0], width - frame.tile_size[1])
+    wanted: NDArray[np.bool_] | None = frame.inspected
+    present = np.unique(frame.numbers[frame.numbers > 0])
+    if len(present) and rng.random() < _ON_DEFECT:
+        wanted = frame.numbers == rng.choice(present)
+    if wanted is None or last == (0, 0):
+        return int(rng.integers(last[0] + 1)), int(rng.integers(last[1] + 1))
+    pixel = np.unravel_index(rng.choice(np.flatnonzero(wanted)), wanted.shape)
+    y, x = (
+        int(rng.integers(max(0, at - size + 1), min(at, most) + 1))
+        for at, size, most in zip((int(p) for p in pixel), frame.tile_size, last, strict=True)
+    )
+    return y, x

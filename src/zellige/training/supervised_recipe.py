@@ -1,0 +1,66 @@
+"""How to learn from labels: the settings of `trainer=supervised`, checked once."""
+
+from dataclasses import dataclass
+
+from zellige.core.errors import ConfigError
+from zellige.data.supervised_tiles import CROPS
+from zellige.training.recipe import Recipe
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SupervisedRecipe:
+    """How to learn; the settings of `trainer=supervised`. Those that are not explained here are in `Recipe`."""
+
+    epochs: int = 40
+    batch_size: int = 16
+    accumulate: int = 1
+    learning_rate: float = 1e-3
+    backbone_rate: float = 0.2
+    """Learning rate of the pretrained backbone, as a factor of the others'."""
+    weight_decay: float = 1e-2
+    schedule: str = "cosine"
+    warmup_epochs: int = 1
+    clip_norm: float | None = 5.0
+    average: float = 0.0
+    evaluate_every: int = 1
+    patience: int | None = 10
+    balance: float = 0.5
+    """0: every training image is drawn alike; 1: every kind alike, good being one; see `SupervisedTiles.order`."""
+    crops: str = "random"
+    """Where training tiles lie in a larger image; see `SupervisedTiles.draw`."""
+    draws_per_image: int = 1
+    """Tiles of an epoch, as a multiple of the training images."""
+    num_workers: int = 0
+    """Threads that read, cut and augment ahead; they change nothing but the time."""
+    cache_mb: int = 2048
+    """Most megabytes of decoded images kept in memory, per process."""
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        self.steps()
+        if self.crops not in CROPS:
+            raise ConfigError(f"trainer.crops: expected one of {', '.join(CROPS)}, got {self.crops!r}")
+        for name, least in (("draws_per_image", 1), ("num_workers", 0)):
+            if not least <= getattr(self, name) <= 1000:
+                raise ConfigError(f"trainer.{name}: expected {least} to 1000, got {getattr(self, name)}")
+        for name in ("balance", "backbone_rate"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ConfigError(f"trainer.{name}: expected 0 to 1, got {getattr(self, name)}")
+
+    def steps(self) -> Recipe:
+        """What the loop needs to know of this."""
+        return Recipe(
+            epochs=self.epochs,
+            batch_size=self.batch_size,
+            accumulate=self.accumulate,
+            learning_rate=self.learning_rate,
+            weight_decay=self.weight_decay,
+            schedule=self.schedule,
+            warmup_epochs=self.warmup_epochs,
+            clip_norm=self.clip_norm,
+            average=self.average,
+            evaluate_every=self.evaluate_every,
+            patience=self.patience,
+            cache_mb=self.cache_mb,
+            seed=self.seed,
+        )

@@ -1,0 +1,251 @@
+"""Labelled tiles: pixels say where the defects went, as a defect's pixels have the gray level of its kind."""
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.conftest import save_image, texture
+from zellige.core.ignore import IgnoredShape
+from zellige.core.tiling import cut
+from zellige.core.types import Color, Frame, Geometry, GeometryMode, LabelledBox, Sample
+from zellige.data.augment import Augment
+from zellige.data.dataset import TileDataset
+from zellige.data.labelled_tile import LabelledTile, clipped
+from zellige.data.supervised_tiles import SupervisedTiles, kinds_of
+
+KINDS = ("dent", "hole")
+LEVEL = {"dent": 0, "hole": 255}
+SIZE = (64, 96)
+TILES = Geometry(mode=GeometryMode.TILES, height=32, width=32)
+RESIZE = Geometry(mode=GeometryMode.RESIZE, height=32, width=48)
+
+
+def sample(
+    root: Path,
+    name: str,
+    boxes: dict[str, tuple[int, int, int, int]] | None = None,
+    *,
+    has_mask: bool = True,
+    has_boxes: bool = True,
+    size: tuple[int, int] = SIZE,
+) -> Sample:
+    """A flat image of 60; each kind's box x0, y0, x1, y1 is filled with its level."""
+    pixels, mask = np.full(size, 60, np.uint8), np.zeros(size, np.uint8)
+    for kind, (x0, y0, x1, y1) in (boxes or {}).items():
+        pixels[y0:y1, x0:x1] = LEVEL[kind]
+        mask[y0:y1, x0:x1] = 255
+    save_image(root / f"{name}.png", pixels)
+    save_image(root / f"{name}_mask.png", mask)
+    kinds = list(boxes or {})
+    return Sample(
+        id=name,
+        image_path=root / f"{name}.png",
+        kind="good" if not kinds else kinds[0] if len(kinds) == 1 else "mixed",
+        group_id=name,
+        mask_path=root / f"{name}_mask.png" if boxes and has_mask else None,
+        boxes=tuple(LabelledBox(kind=kind, box_px=box) for kind, box in (boxes or {}).items()) if has_boxes else (),
+    )
+
+
+def supervised(
+    samples: list[Sample], geometry: Geometry, policy: str = "none", cache_mb: int = 10, kinds: tuple[str, ...] = KINDS
+) -> SupervisedTiles:
+    good = [one for one in samples if not one.is_defective]
+    bad = [one for one in samples if one.is_defective]
+    augment = Augment(policy, seed=0)
+    data = TileDataset(good, geometry=geometry, color=Color.GRAY, augment=augment, defects=bad)
+    tiles = SupervisedTiles(data, kinds, cache_mb=cache_mb)
+    tiles.scan("train", lambda: None)
+    return tiles
+
+
+def numbers(tile: LabelledTile) -> np.ndarray:
+    """The kinds that the pixels show: 0 dark is the first, 255 bright the second."""
+    pixels = tile.pixels[0]
+    return np.where(pixels < 20, 1, np.where(pixels > 200, 2, 0))
+
+
+def bounds(tile: LabelledTile, number: int) -> tuple[float, ...]:
+    ys, xs = np.nonzero(numbers(tile) == number)
+    return xs.min(), ys.min(), xs.max() + 1, ys.max() + 1
+
+
+TWO = {"dent": (10, 8, 26, 20), "hole": (60, 30, 80, 50)}
+
+
+@pytest.mark.parametrize("has_boxes", [True, False])
+def test_a_masks_kinds_and_boxes_are_cut_as_its_image_is(tmp_path: Path, has_boxes: bool) -> None:
+    boxes = TWO if has_boxes else {"hole": TWO["hole"]}
+    tiles = supervised([sample(tmp_path, "a", boxes, has_boxes=has_boxes)], TILES).tiles_of(0)
+    frame = Frame(pixels=np.ascontiguousarray(texture(0, size=SIZE)), pixel_size=None, source_id="a")
+    assert len(tiles) == len(cut(frame, TILES).pixels) == 6
+    for tile in tiles:
+        assert np.array_equal(tile.kind_mask, numbers(tile))
+        areas = np.bincount(tile.kind_mask.ravel(), minlength=3)[1:]
+        assert tile.kind == (areas.argmax() + 1 if areas.any() else 0)
+        assert tile.has_mask
+        assert tile.has_boxes
+        for *box, number in tile.boxes.tolist():
+            assert tuple(box) == bounds(tile, int(number))
+    # The hole's 20 x 20 px lie in four tiles; of two of them it takes less than a quarter: the boxes are gone.
+    shares = [np.sum(tile.kind_mask == 2) / 400 for tile in tiles]
+    assert [int(any(row[4] == 2 for row in tile.boxes)) for tile in tiles] == [int(share >= 0.25) for share in shares]
+    assert sum(0 < share < 0.25 for share in shares) > 0
+
+
+def test_boxes_and_masks_follow_a_resize(tmp_path: Path) -> None:
+    (tile,) = supervised([sample(tmp_path, "a", TWO)], RESIZE).tiles_of(0)
+    assert tile.boxes.tolist() == [[5, 4, 13, 10, 1], [30, 15, 40, 25, 2]]
+    assert np.array_equal(tile.kind_mask, numbers(tile))
+
+
+def test_boxes_without_a_mask_are_filled_in_and_known_where_a_tile_has_none(tmp_path: Path) -> None:
+    tiles = supervised([sample(tmp_path, "a", TWO, has_mask=False)], TILES).tiles_of(0)
+    for tile in tiles:
+        assert np.array_equal(tile.kind_mask, numbers(tile))
+        assert tile.has_mask == (tile.kind == 0)
+        assert tile.has_boxes
+
+
+def test_a_kind_alone_is_known_of_one_tile_only(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    alone = sample(tmp_path, "a", {"hole": TWO["hole"]}, has_mask=False, has_boxes=False)
+    whole = supervised([alone], RESIZE)
+    (tile,) = whole.tiles_of(0)
+    assert (tile.kind, tile.has_mask, tile.has_boxes, len(tile.boxes)) == (2, False, False, 0)
+    assert not caplog.text
+    pieces = supervised([sample(tmp_path, "good"), alone], TILES)
+    assert pieces.usable.tolist() == [0]
+    assert "train: 1 images are left out, without a mask or boxes, and cut into several tiles" in caplog.text
+
+
+def test_what_cannot_teach_is_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    belt = Geometry(mode=GeometryMode.TILES, height=32, width=32, ignore=(IgnoredShape(columns=(48, 96)),))
+    ignored = sample(tmp_path, "a", {"hole": TWO["hole"]})
+    both = sample(tmp_path, "b", TWO)
+    tiles = supervised([ignored, both], belt)
+    assert tiles.usable.tolist() == [1]
+    assert "where nothing is inspected" in caplog.text
+    assert {row[4] for tile in tiles.tiles_of(1) for row in tile.boxes} == {1}
+    other = supervised([sample(tmp_path, "good"), both], TILES, kinds=("hole",))
+    assert other.usable.tolist() == [0]
+    assert "of a kind that is not in the training split (dent)" in caplog.text
+
+
+def test_a_small_frame_is_mirrored_with_its_boxes(tmp_path: Path) -> None:
+    geometry = Geometry(mode=GeometryMode.TILES, height=48, width=96, pad_small=True)
+    (tile,) = supervised([sample(tmp_path, "a", {"hole": (10, 4, 18, 14)}, size=(20, 40))], geometry).tiles_of(0)
+    assert np.array_equal(tile.kind_mask, numbers(tile))
+    expected = [
+        [x0, y0, x1, y1, 2] for y0, y1 in ((4, 14), (26, 36), (44, 48)) for x0, x1 in ((10, 18), (62, 70), (90, 96))
+    ]  # mirrored at 20 and 40 px, repeated at 40 and 80
+    assert sorted(tile.boxes.tolist()) == sorted(expected)
+
+
+def test_clipped_boxes_against_sums_over_pixels() -> None:
+    rng = np.random.default_rng(0)
+    corners = rng.integers(0, 40, (200, 2))
+    boxes = np.concatenate([corners, corners + rng.integers(1, 20, (200, 2)), np.ones((200, 1))], 1).astype(np.float32)
+    expected = []
+    for x0, y0, x1, y1, _ in boxes.astype(int):
+        whole = np.zeros((80, 80), bool)
+        whole[y0:y1, x0:x1] = True
+        part = whole[12:36, 8:40]
+        if part.sum() * 4 >= whole.sum():
+            ys, xs = np.nonzero(part)
+            expected.append([xs.min(), ys.min(), xs.max() + 1, ys.max() + 1, 1])
+    assert clipped(boxes, (12, 8), (24, 32)).tolist() == expected
+
+
+def test_drawn_tiles_depend_on_their_seed_alone(tmp_path: Path) -> None:
+    samples = [sample(tmp_path, "good"), sample(tmp_path, "a", TWO), sample(tmp_path, "b", {"hole": (0, 0, 9, 9)})]
+    first, second = (supervised(samples, TILES, "labelled_turns", cache_mb=size) for size in (10, 0))
+    places = [(index, seed) for seed in range(8) for index in range(3)]
+    seen = {place: first.draw(place[0], crops="random", seed=(7, place[1])) for place in places}
+    for place in reversed(places):
+        again = second.draw(place[0], crops="random", seed=(7, place[1]))
+        for name in ("pixels", "kind_mask", "boxes", "kind"):
+            assert np.array_equal(getattr(seen[place], name), getattr(again, name)), name
+    assert len({tile.pixels.tobytes() for (index, _), tile in seen.items() if index == 1}) > 6
+    assert first.fingerprint() == second.fingerprint()
+    assert first.fingerprint() != supervised(samples, TILES, "flips").fingerprint()
+
+
+@pytest.mark.parametrize("policy", ["flips", "labelled", "labelled_turns"])
+def test_masks_and_boxes_follow_the_augmentation(tmp_path: Path, policy: str) -> None:
+    """Of a box that was not turned the bounds are the pixels'; a turned one's reach no less far, and a little more."""
+    geometry = Geometry(mode=GeometryMode.RESIZE, height=64, width=64)
+    tiles = supervised([sample(tmp_path, "a", {"hole": (20, 24, 40, 34)}, size=(64, 64))], geometry, policy)
+    moved = set()
+    for seed in range(30):
+        tile = tiles.draw(0, crops="grid", seed=(seed,))
+        assert np.mean(tile.kind_mask != numbers(tile)) < 0.02
+        assert len(tile.boxes) == 1
+        off = np.array(bounds(tile, 2)) - tile.boxes[0, :4]
+        slack = 0 if policy == "flips" else 4.5
+        assert (np.array([1, 1, -1, -1]) * off >= -1.01 * (slack > 0)).all()
+        assert np.abs(off).max() <= slack
+        moved.add(tile.boxes[0].tobytes())
+    assert len(moved) >= (3 if policy == "flips" else 30)
+
+
+def test_boxes_that_leave_are_clipped_and_dropped(tmp_path: Path) -> None:
+    geometry = Geometry(mode=GeometryMode.RESIZE, height=64, width=64)
+    tiles = supervised([sample(tmp_path, "a", {"hole": (0, 0, 6, 6)}, size=(64, 64))], geometry, "labelled")
+    drawn = [tiles.draw(0, crops="grid", seed=(seed,)) for seed in range(60)]
+    counts = Counter(len(tile.boxes) for tile in drawn)
+    assert counts[0] > 0
+    for tile in drawn:
+        assert (tile.boxes[:, :4] >= 0).all()
+        assert (tile.boxes[:, :4] <= 64).all()
+        assert tile.kind == (2 if tile.kind_mask.any() else 0)
+
+
+def test_random_crops_lie_on_defects_three_times_of_four(tmp_path: Path) -> None:
+    small = Geometry(mode=GeometryMode.TILES, height=32, width=32)
+    tiles = supervised([sample(tmp_path, "a", {"hole": (4, 4, 6, 6)}, size=(256, 256))], small)
+    drawn = [tiles.draw(0, crops="random", seed=(seed,)) for seed in range(200)]
+    share = np.mean([tile.kind == 2 for tile in drawn])
+    assert 0.65 < share < 0.85  # a random crop meets it in one of 50
+    assert len({tuple(tile.boxes[0]) for tile in drawn if tile.kind == 2}) > 15
+    grid = {tiles.draw(0, crops="grid", seed=(seed,)).pixels.tobytes() for seed in range(50)}
+    assert len(grid) == 2  # the tile with the defect and those without
+
+
+@pytest.mark.parametrize(("balance", "shares"), [(0.0, (0.8, 0.16, 0.04)), (1.0, (1 / 3, 1 / 3, 1 / 3))])
+def test_the_order_of_an_epoch(tmp_path: Path, balance: float, shares: tuple[float, ...]) -> None:
+    good = [sample(tmp_path, f"good{i}", size=(32, 48)) for i in range(20)]
+    dents = [sample(tmp_path, f"dent{i}", {"dent": (1, 1, 9, 9)}, size=(32, 48)) for i in range(4)]
+    tiles = supervised([*good, *dents, sample(tmp_path, "hole", {"hole": (1, 1, 9, 9)}, size=(32, 48))], RESIZE)
+    look = {"balance": balance, "num_draws": 300}
+    order = tiles.order(seed=0, epoch=3, **look)
+    found = np.array([np.sum(order < 20), np.sum((order >= 20) & (order < 24)), np.sum(order == 24)]) / 300
+    assert np.abs(found - shares).max() < 0.01
+    assert np.array_equal(order, tiles.order(seed=0, epoch=3, **look))
+    assert not np.array_equal(order, tiles.order(seed=0, epoch=4, **look))
+    if balance == 0:
+        assert sorted(tiles.order(seed=0, epoch=1, balance=0, num_draws=25).tolist()) == list(range(25))
+
+
+def test_memory_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    samples = [sample(tmp_path, f"good{i}", size=(500, 500)) for i in range(6)]
+    geometry = Geometry(mode=GeometryMode.TILES, height=64, width=64)
+    tiles = supervised(samples, geometry, cache_mb=2)  # half a megabyte each: pixels and kinds
+    before = [tiles.tiles_of(index)[0].pixels.tobytes() for index in range(6)]
+    for one in samples:
+        one.image_path.unlink()
+    kept = []
+    for index in range(6):
+        try:
+            assert tiles.tiles_of(index)[0].pixels.tobytes() == before[index]
+            kept.append(index)
+        except ValueError:
+            continue
+    assert kept == [0, 1, 2, 3]
+
+
+def test_kinds_of_samples(tmp_path: Path) -> None:
+    unplaced = sample(tmp_path, "b", TWO, has_boxes=False)
+    assert kinds_of([sample(tmp_path, "good"), sample(tmp_path, "a", TWO), unplaced]) == ["dent", "hole"]
+    assert kinds_of([unplaced]) == []
