@@ -28,6 +28,7 @@ PROGRAM_TESTS = (
     "tests/pipeline/test_train.py",
     "tests/pipeline/test_train_distributed.py",
     "tests/pipeline/test_train_gradient.py",
+    "tests/pipeline/test_train_supervised.py",
 )
 """They share one program server and one trained run: all of them belong on one worker."""
 

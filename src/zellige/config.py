@@ -13,6 +13,7 @@ from omegaconf import MISSING, OmegaConf
 
 from zellige.config_extend import ExtendConfig
 from zellige.config_ignore import read_ignore_mask, to_foreground, to_ignore
+from zellige.config_kind_rules import KindRuleConfig, to_kind_rules
 from zellige.config_labels import LabelsConfig
 from zellige.config_models import (
     BoxDetectorConfig,
@@ -126,11 +127,12 @@ class CalibrationConfig:
     min_area_px: float | None = None
     pixel_false_alarm: float = 0.001
     on_too_few: str = "widen"
+    kind_rules: list[KindRuleConfig] = field(default_factory=list)
 
     def rules(self) -> dict[str, Any]:
         """Return the arguments of `calibrate` besides the target."""
         rules = ("min_area_mm2", "min_area_px", "pixel_false_alarm", "on_too_few")
-        return {name: getattr(self, name) for name in rules}
+        return {**{name: getattr(self, name) for name in rules}, "kind_rules": to_kind_rules(self.kind_rules)}
 
 
 @dataclass

@@ -204,8 +204,8 @@ class SupervisedConfig:
     epochs: int = 40
     batch_size: int = 16
     accumulate: int = 1
-    learning_rate: float = 1e-3
-    backbone_rate: float = 0.2
+    learning_rate: float = 3e-3
+    backbone_rate: float = 0.1
     weight_decay: float = 1e-2
     schedule: str = "cosine"
     warmup_epochs: int = 1

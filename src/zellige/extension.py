@@ -116,7 +116,7 @@ def rejected_rate(predictions: PredictionSet, calibration: Calibration, samples:
     for index in (i for i, sample in enumerate(predictions.samples) if sample.id in wanted):
         found = predictions[index]
         size = found.sample.pixel_size
-        decision, _, _ = decide(found.score, found.anomaly_map, calibration, pixel_size=size)
+        decision, _, _ = decide(found.score, found.anomaly_map, calibration, pixel_size=size, named=found.named)
         num_rejected += decision is Decision.REJECT
     return rate(num_rejected, len(wanted))
 

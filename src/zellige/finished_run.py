@@ -13,7 +13,8 @@ from torch import nn
 from yaml import YAMLError
 
 from zellige.config import TrainConfig, build, learns_from_labels, load_data
-from zellige.core.errors import InputError
+from zellige.core.errors import ConfigError, InputError
+from zellige.core.kind_rules import KindRule, Severity
 from zellige.core.types import Calibration, Splits
 from zellige.data.report import DataReport
 from zellige.evaluation.predictions import PredictionSet
@@ -72,9 +73,9 @@ def open_run(folder: Path, *, added: str | None = None, on_bad: str | None = Non
     """
     config, report = _read_config(folder / "config.yaml"), _read_report(folder / "report.json")
     try:
-        calibration = Calibration(**report["calibration"])
+        calibration = _calibration(report["calibration"])
         expected = str(report["run"]["data fingerprint"])
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, ConfigError) as error:
         raise InputError(f"run {folder}: report.json is not the report of a run ({error})") from None
     detector = build(config.model)
     load_checkpoint(detector, folder / CHECKPOINT)
@@ -98,6 +99,13 @@ def open_run(folder: Path, *, added: str | None = None, on_bad: str | None = Non
         data=data,
         detector=detector,
     )
+
+
+def _calibration(content: dict[str, Any]) -> Calibration:
+    """Build the operating point from its JSON; runs of earlier versions have no rules of kinds."""
+    severities = {severity.value: severity for severity in Severity}
+    rules = [KindRule(**{**rule, "severity": severities[rule["severity"]]}) for rule in content.get("kind_rules", ())]
+    return Calibration(**{**content, "kind_rules": tuple(rules)})
 
 
 def _read_config(path: Path) -> TrainConfig:

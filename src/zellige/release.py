@@ -10,6 +10,7 @@ from torch import nn
 from zellige.config import TrainConfig, to_geometry, to_target
 from zellige.core.bundle import MAX_GOLDEN_PX
 from zellige.core.errors import ConfigError, InputError
+from zellige.core.kind_rules import check_kind_rules
 from zellige.core.memory import peak_memory_mb
 from zellige.core.roi import ignored_pixels
 from zellige.core.types import Calibration, Geometry, GeometryMode, PixelSize, Splits
@@ -40,7 +41,11 @@ def check_ready(config: TrainConfig, splits: Splits, data: DataReport) -> Optics
             raise ConfigError(f"export.{name}: expected a number in [0, 1), got {getattr(export, name)}")
     if not 1 <= export.num_golden <= _MOST_GOLDEN:
         raise ConfigError(f"export.num_golden: expected 1 to {_MOST_GOLDEN}, got {export.num_golden}")
-    check_calibration(splits.val, to_target(config.calibration), **config.calibration.rules())
+    names_kinds = hasattr(config.model, "kinds")
+    rules = config.calibration.rules()
+    check_calibration(splits.val, to_target(config.calibration), **rules, names_kinds=names_kinds)
+    kinds = (config.model.kinds or _kinds_to_name(splits)) if names_kinds else ()
+    check_kind_rules(rules["kind_rules"], kinds)
     if not splits.test:
         raise InputError(f"data {data.root}: expected images in the test split, got none")
     check_shots(getattr(config.trainer, "num_shots", None), len(splits.train))
@@ -64,6 +69,12 @@ def check_ready(config: TrainConfig, splits: Splits, data: DataReport) -> Optics
         pixel_size=pixel_size,
         pixel_size_tolerance=export.pixel_size_tolerance,
     )
+
+
+def _kinds_to_name(splits: Splits) -> list[str]:
+    """The kinds of the defects that a detector can learn from."""
+    kinds = ({box.kind for box in sample.boxes} or {sample.kind} for sample in splits.train_defects)
+    return sorted(set().union(*kinds))
 
 
 def backbone_in_words(detector: nn.Module) -> dict[str, str]:
@@ -133,6 +144,8 @@ def write_release(
         f"{parity.num_images} images, the same verdicts, scores within "
         f"{parity.max_relative_score_difference:.1e} (relative), maps within {parity.max_relative_map_difference:.1e}"
     )
+    if parity.min_defect_iou is not None:
+        words += f", the same kinds of defects with an IoU of at least {parity.min_defect_iou:.4f}"
     peak = {"peak_memory_mb": round(peak_memory_mb(), 1)}
     return {**report, **peak, "run": {**run, "bundle": bundle.id, "parity": words}}
 

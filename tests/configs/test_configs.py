@@ -25,14 +25,17 @@ from zellige.config import (
 )
 from zellige.config_labels import LabelsConfig
 from zellige.config_models import (
+    ClassifierConfig,
     DinomalyConfig,
     EfficientAdConfig,
     GradientConfig,
     OnePassConfig,
     PadimConfig,
     PatchCoreConfig,
+    SegmenterConfig,
     SubspaceConfig,
     SuperSimpleNetConfig,
+    SupervisedConfig,
 )
 from zellige.core.errors import ConfigError
 from zellige.core.types import Geometry, PixelSize
@@ -41,15 +44,18 @@ from zellige.data.prepare_labels import prepare_labels
 from zellige.data.splits import Fractions
 from zellige.data.synthetic import SyntheticWeb
 from zellige.evaluation.calibrate import Target
-from zellige.models.detector import GradientDetector, OnePassDetector
+from zellige.models.classifier import Classifier
+from zellige.models.detector import GradientDetector, OnePassDetector, SupervisedDetector
 from zellige.models.dinomaly import Dinomaly
 from zellige.models.efficient_ad import EfficientAd
 from zellige.models.padim import Padim
 from zellige.models.patchcore import PatchCore
+from zellige.models.segmenter import Segmenter
 from zellige.models.subspace import Subspace
 from zellige.models.super_simple_net import SuperSimpleNet
-from zellige.training import gradient, one_pass
+from zellige.training import gradient, one_pass, supervised
 from zellige.training.recipe import Recipe
+from zellige.training.supervised_recipe import SupervisedRecipe
 
 CONFIGS = PROJECT / "configs"
 PROGRAMS = sorted(path.stem for path in CONFIGS.glob("*.yaml"))
@@ -78,7 +84,10 @@ def test_the_options_are_found() -> None:
         (SuperSimpleNetConfig, SuperSimpleNet),
         (DinomalyConfig, Dinomaly),
         (EfficientAdConfig, EfficientAd),
+        (SegmenterConfig, Segmenter),
+        (ClassifierConfig, Classifier),
         (GradientConfig, Recipe),
+        (SupervisedConfig, SupervisedRecipe),
         (OnePassConfig, one_pass.fit),
         (GeometryConfig, Geometry),
         (CalibrationConfig, Target),
@@ -111,7 +120,11 @@ def test_every_option_composes_and_becomes_objects(option: str) -> None:
     make_fabric(config.engine, seed=config.seed)
     detector = build(config.model)
     assert isinstance(detector, nn.Module)
-    wanted = {one_pass.fit: OnePassDetector, gradient.fit: GradientDetector}[build(config.trainer).func]
+    wanted: Any = {
+        one_pass.fit: OnePassDetector,
+        gradient.fit: GradientDetector,
+        supervised.fit: SupervisedDetector,
+    }[build(config.trainer).func]
     if group != "trainer":
         assert isinstance(detector, wanted)
 
@@ -226,6 +239,19 @@ MISTAKES = {
     "too few": (["calibration.on_too_few=guess"], "on_too_few: expected widen or error, got 'guess'"),
     "too few, and that is an error": (["calibration.on_too_few=error"], "n=6 is too small"),
     "pixel false alarms": (["calibration.pixel_false_alarm=0"], "pixel_false_alarm: expected a number in (0, 1)"),
+    "severity": (
+        ["calibration.kind_rules=[{kind: hole, severity: fatal}]"],
+        "calibration.kind_rules[0].severity: expected one of critical, major, minor, ignore, got 'fatal'",
+    ),
+    "size of what is critical": (
+        ["calibration.kind_rules=[{kind: hole, severity: critical, min_area_px: 4}]"],
+        "calibration.kind_rules of 'hole': expected no minimum size with critical, got min_area_px",
+    ),
+    "rule for a model that names none": (
+        ["calibration.kind_rules=[{kind: hole}]"],
+        "calibration.kind_rules: expected a model that names kinds, got one without, and a rule for 'hole'",
+    ),
+    "misspelt rule": (["calibration.kind_rules=[{kind: hole, sevrity: minor}]"], "sevrity"),
     "tolerance": (["export.score_tolerance=2"], "export.score_tolerance: expected a number in [0, 1), got 2"),
     "golden": (["export.num_golden=0"], "export.num_golden: expected 1 to 256, got 0"),
     "tile larger than the images": (

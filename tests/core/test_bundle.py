@@ -310,9 +310,19 @@ def test_a_bundle_of_schema_1_is_read(path: Path) -> None:
     assert read_bundle(path).manifest.backbone.source is None
 
 
+def test_a_bundle_of_schema_2_is_read(path: Path) -> None:
+    """It names no kinds, and its calibration has no rules for them."""
+    with_manifest(
+        path,
+        lambda m: (m.update(schema_version=2), m.pop("kinds"), m.pop("is_pair"), m["calibration"].pop("kind_rules")),
+    )
+    manifest = read_bundle(path).manifest
+    assert (manifest.kinds, manifest.is_pair, manifest.calibration.kind_rules) == ((), False, ())
+
+
 def test_future_schema(path: Path) -> None:
-    with_manifest(path, lambda m: m.update(schema_version=3, a_field_of_the_future=1))
-    assert "made by a newer zellige: schema 3, this one reads 2" in refusal(path)
+    with_manifest(path, lambda m: m.update(schema_version=4, a_field_of_the_future=1))
+    assert "made by a newer zellige: schema 4, this one reads 3" in refusal(path)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from zellige.core.errors import ConfigError, InputError
-from zellige.core.tiling import cut, join, tile_starts
+from zellige.core.ignore import IgnoredShape
+from zellige.core.tiling import cut, join, join_kind_maps, tile_corners, tile_starts
 from zellige.core.types import Frame, Geometry, GeometryMode
 
 
@@ -152,3 +153,36 @@ def test_shrinking_averages_areas() -> None:
 def test_bad_geometry(changes: dict, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         Geometry(**{"mode": GeometryMode.TILES, "height": 32, "width": 32, **changes})
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.integers(33, 120), st.integers(33, 120), geometries(), st.integers(0, 99))
+def test_of_overlapping_kind_maps_the_heavier_tile_wins(height: int, width: int, geometry: Geometry, seed: int) -> None:
+    """A tile's weight is what the join of maps gives where that tile alone is one."""
+    tiles = cut(frame(height, width), geometry)
+    num = len(tiles.pixels)
+    kind_maps = np.random.default_rng(seed).integers(0, 9, (num, geometry.height, geometry.width)).astype(np.uint8)
+    weights, numbers = np.zeros((num, height, width), np.float32), np.zeros((num, height, width), np.uint8)
+    for index, (y, x) in enumerate(tile_corners(tiles)):
+        alone = np.zeros(kind_maps.shape, np.float32)
+        alone[index] = 1
+        weights[index] = join(alone, tiles)
+        part = kind_maps[index][: height - y, : width - x]
+        numbers[index, y : y + geometry.height, x : x + geometry.width] = part
+    joined = join_kind_maps(kind_maps, tiles)
+    assert joined.dtype == np.uint8
+    is_heaviest = weights >= weights.max(axis=0) - 1e-6  # where two weigh the same, either may win
+    assert ((numbers == joined) & is_heaviest).any(axis=0).all()
+
+
+def test_a_resized_kind_map_takes_the_nearest_pixel_and_hides_what_is_ignored() -> None:
+    ignored = IgnoredShape(box=(0, 0, 10, 5))
+    geometry = Geometry(mode=GeometryMode.RESIZE, height=32, width=48, ignore=(ignored,))
+    tiles = cut(frame(75, 100), geometry)
+    numbers = np.random.default_rng(0).integers(1, 256, (32, 48)).astype(np.uint8)
+    joined = join_kind_maps(numbers[None], tiles)
+    for y in range(75):
+        for x in range(100):
+            is_ignored = y < 5 and x < 10
+            expected = 0 if is_ignored else numbers[int((y + 0.5) * 32 / 75), int((x + 0.5) * 48 / 100)]
+            assert joined[y, x] == expected

@@ -368,3 +368,16 @@ def test_splits_refuse_a_good_sample_among_the_defects_and_a_group_in_two_splits
     moved = replace(splits.train_defects[0], group_id=splits.test[0].group_id)
     with pytest.raises(InputError, match="is in train and in test"):
         replace(splits, train_defects=(moved,))
+
+
+def test_sets_without_good_images_are_read_where_none_are_needed(tmp_path: Path) -> None:
+    for i in range(20):
+        save(tmp_path / f"{('cut', 'dent')[i % 2]}/{i:02}.png", picture(i))
+    with pytest.raises(InputError, match="expected good images, got none among 20 images of cut, dent"):
+        load(tmp_path)
+    with pytest.raises(InputError, match=r"no images left to train on: .*data\.fractions\.train_defects"):
+        load(tmp_path, needs_good=False)
+    shares = Fractions(train_defects=0.5, val_defects=0.25)
+    splits, report = load(tmp_path, needs_good=False, fractions=shares)
+    assert (len(splits.train), len(splits.train_defects), len(splits.val), len(splits.test)) == (0, 10, 5, 5)
+    assert report.warnings == ["no good images in val", "no good images in test"]

@@ -1,4 +1,5 @@
 import errno
+import hashlib
 import json
 from dataclasses import replace
 
@@ -6,6 +7,7 @@ import numpy as np
 import pytest
 
 from zellige.core.errors import InputError
+from zellige.core.named import FoundBoxes, KindMap
 from zellige.core.types import Sample
 from zellige.evaluation.predictions import PredictionSet, PredictionWriter
 
@@ -129,7 +131,14 @@ def test_load_refuses_other_samples_and_damage(tmp_path):
     with pytest.raises(InputError, match="got none"):
         PredictionSet.load(tmp_path / "nowhere", samples)
     content = json.loads((folder / "scores.json").read_text())
-    for damage in ({"schema": 2}, {"scores": [0.5]}, {"scores": [0.5, "x"]}, {"split": "train"}, {"extra": 1}):
+    for damage in (
+        {"schema": 2},
+        {"kinds": ["hole"]},
+        {"scores": [0.5]},
+        {"scores": [0.5, "x"]},
+        {"split": "train"},
+        {"extra": 1},
+    ):
         (folder / "scores.json").write_text(json.dumps(content | damage))
         with pytest.raises(InputError, match="expected"):
             PredictionSet.load(folder, samples)
@@ -158,3 +167,76 @@ def test_dropped_maps_free_the_disk_and_keep_the_scores(tmp_path):
     assert (again.scores.tolist(), again.fingerprint) == ([0.5], predictions.fingerprint)
     with pytest.raises(InputError, match="dropped"):
         again[0]
+
+
+KINDS = ("dust", "hole")
+
+
+def named_of(form: str, seed: int) -> KindMap | FoundBoxes:
+    rng = np.random.default_rng(seed)
+    if form == "map":
+        return KindMap(numbers=rng.integers(0, 3, MAP.shape).astype(np.uint8), kinds=KINDS)
+    boxes = rng.random((seed % 3, 6)).astype(np.float32)
+    boxes[:, 5] = 1 + seed % 2
+    return FoundBoxes(boxes=boxes, kinds=KINDS)
+
+
+def write_named_set(out_dir, samples, form, *, seeds, kinds=KINDS):
+    with PredictionWriter(out_dir, "val", samples, kinds=kinds) as writer:
+        for sample, seed in zip(samples, seeds, strict=True):
+            writer.write(sample.id, 0.5, MAP, named_of(form, seed))
+        return writer.close()
+
+
+@pytest.mark.parametrize("form", ["map", "boxes"])
+def test_what_is_named_is_read_back_and_part_of_the_fingerprint(tmp_path, form):
+    samples = samples_of(tmp_path, "a", "b", "c")
+    stored = write_named_set(tmp_path / "1", samples, form, seeds=(4, 5, 6))
+    assert stored.kinds == KINDS
+    for prediction, seed in zip(PredictionSet.load(tmp_path / "1", samples), (4, 5, 6), strict=True):
+        expected = named_of(form, seed)
+        assert type(prediction.named) is type(expected)
+        assert prediction.named.kinds == KINDS
+        field = "numbers" if form == "map" else "boxes"
+        np.testing.assert_array_equal(getattr(prediction.named, field), getattr(expected, field))
+    again = write_named_set(tmp_path / "2", samples, form, seeds=(4, 5, 6))
+    other = write_named_set(tmp_path / "3", samples, form, seeds=(4, 5, 7))
+    without = write_all(tmp_path / "4", samples, [0.5] * 3)
+    assert again.fingerprint == stored.fingerprint
+    assert len({stored.fingerprint, other.fingerprint, without.fingerprint}) == 3
+    stored.drop_maps()
+    with pytest.raises(InputError, match="dropped"):
+        stored[0]
+
+
+def test_a_set_without_kinds_has_the_fingerprint_that_it_always_had(tmp_path):
+    """By hand: sha256 over the split's name and one JSON row of id, score and the map's hash per sample."""
+    samples = samples_of(tmp_path, "a", "b")
+    of_map = hashlib.sha256(repr((2, 3)).encode() + MAP.tobytes()).hexdigest()
+    rows = json.dumps(["a", 0.25, of_map]) + json.dumps(["b", 0.5, of_map])
+    stored = write_all(tmp_path / "1", samples, [0.25, 0.5])
+    assert stored.fingerprint == hashlib.sha256(b"val" + rows.encode()).hexdigest()
+    assert sorted(json.loads((tmp_path / "1" / "scores.json").read_text())) == [
+        "ids",
+        "map_hashes",
+        "schema",
+        "scores",
+        "split",
+    ]
+    assert not (tmp_path / "1" / "named").exists()
+
+
+@pytest.mark.parametrize(
+    ("named", "message"),
+    [
+        (None, "expected the kinds"),
+        (KindMap(numbers=np.zeros((2, 3), np.uint8), kinds=("hole",)), "expected the kinds"),
+        (KindMap(numbers=np.zeros((3, 2), np.uint8), kinds=KINDS), "kind map of the map's size"),
+        (FoundBoxes(boxes=np.full((1, 6), np.nan, np.float32), kinds=KINDS), "finite boxes"),
+    ],
+)
+def test_refuses_what_does_not_fit_its_kinds(tmp_path, named, message):
+    writer = PredictionWriter(tmp_path / "out", "val", samples_of(tmp_path, "a"), kinds=KINDS)
+    with pytest.raises(InputError, match=message):
+        writer.write("a", 0.5, MAP, named)
+    assert list(tmp_path.iterdir()) == []

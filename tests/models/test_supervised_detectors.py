@@ -29,7 +29,11 @@ DETECTORS: dict[str, Callable[[], nn.Module]] = {
 }
 TILE = 64
 GEOMETRY = Geometry(mode=GeometryMode.RESIZE, height=TILE, width=TILE)
-QUICK = {"epochs": 12, "batch_size": 6, "learning_rate": 8e-3, "warmup_epochs": 0, "balance": 1.0, "patience": None}
+QUICK = {"epochs": 12, "batch_size": 6, "warmup_epochs": 1, "balance": 1.0}
+RATES = {  # few steps ask for large ones
+    "segmenter": {"learning_rate": 3e-2, "backbone_rate": 0.05},
+    "classifier": {"learning_rate": 5e-3, "backbone_rate": 0.2},
+}
 
 pytestmark = pytest.mark.parametrize("name", DETECTORS, indirect=True, scope="module")
 
@@ -96,7 +100,7 @@ def fitted(name: str, root: Path) -> tuple[nn.Module, list[float]]:
     detector, fabric = DETECTORS[name](), Fabric(accelerator="cpu", devices=1)
     before = detector(unseen("good")[0]).score.item()
     assert 0 <= before <= 1
-    report = supervised.fit(detector, *sets(root), fabric=fabric, run_dir=root, **QUICK)
+    report = supervised.fit(detector, *sets(root), fabric=fabric, run_dir=root, **QUICK, **RATES[name])
     assert report.best_epoch > 1
 
     curve = json.loads((root / "learning_curve.json").read_text())

@@ -45,10 +45,11 @@ def random_pixels(height: int, width: int) -> np.ndarray:
 def test_map_and_score_of_a_frame_of_any_size(tmp_path: Path, size: tuple[int, int]) -> None:
     """The model works on single pixels, so the joined map must be the formula on the whole frame: no seams."""
     pixels = random_pixels(*size)
-    score, anomaly_map = make_runtime(tmp_path).run(frame(pixels))
+    score, anomaly_map, named = make_runtime(tmp_path).run(frame(pixels))
     expected = np.abs(pixels.astype(np.float64) - 128) / 128
     np.testing.assert_allclose(anomaly_map, expected, atol=1e-5)
     assert score == pytest.approx(expected.max())
+    assert named is None
 
 
 def test_color_model(tmp_path: Path) -> None:
@@ -56,14 +57,14 @@ def test_color_model(tmp_path: Path) -> None:
     golden = [{"member": "golden/c.png", "decision": "REJECT", "score": 1.0, "source_kind": "noise"}]
     members = {"model.onnx": make_model(3), "report.json": b"{}", "golden/c.png": encode_golden(pixels)}
     write_bundle(tmp_path / "c.zellige", members=members, **bundle_fields(color=Color.RGB, golden=golden))
-    _, anomaly_map = Runtime(read_bundle(tmp_path / "c.zellige")).run(frame(pixels))
+    _, anomaly_map, _ = Runtime(read_bundle(tmp_path / "c.zellige")).run(frame(pixels))
     np.testing.assert_allclose(anomaly_map, (np.abs(pixels - 128.0) / 128).mean(axis=2), atol=1e-5)
 
 
 def test_resize_geometry(tmp_path: Path) -> None:
     geometry = Geometry(mode=GeometryMode.RESIZE, height=TILE, width=TILE)
     golden = [{"member": "golden/good.png", "decision": "ACCEPT", "score": 0.0, "source_kind": "good"}]
-    score, anomaly_map = make_runtime(tmp_path, geometry=geometry, golden=golden).run(
+    score, anomaly_map, _ = make_runtime(tmp_path, geometry=geometry, golden=golden).run(
         frame(np.full((200, 300), 160, np.uint8))
     )
     assert anomaly_map.shape == (200, 300)

@@ -14,6 +14,8 @@ from safetensors.torch import load_file
 from tests.conftest import PROJECT
 from tests.training.test_gradient import levels, small_fit, small_net, weights
 from tests.training.toy_detector import SettlingToy
+from tests.training.toy_supervised import SupervisedToy, small_sets
+from zellige.training import supervised
 from zellige.training.checkpoint import write_tensors
 from zellige.training.gradient import fit
 
@@ -37,9 +39,15 @@ def one_of_two(root: str) -> None:
     fit(toy, train, val, fabric=fabric, run_dir=toy_run, epochs=2, batch_size=2, defect_share=0.0)
     good, held_out = small_fit(own / "net")
     fit(net, good, held_out, fabric=fabric, run_dir=net_run, epochs=3, batch_size=2, accumulate=2)
+    labelled, labelled_run = SupervisedToy(), folder / "labelled"
+    labelled_run.mkdir(exist_ok=True)
+    settings = {"epochs": 2, "batch_size": 4, "balance": 0.0}
+    supervised.fit(labelled, *small_sets(own / "sets", "none"), fabric=fabric, run_dir=labelled_run, **settings)
     seen = torch.tensor([[round(level * 256), float(bad)] for level, bad, _ in toy.seen])
     toys = {f"toy.{n}": v for n, v in [*weights(toy).items(), ("unit", toy.unit)]}
-    write_tensors({"seen": seen, **toys, **net.state_dict()}, own / "end")
+    toys |= {f"labelled.{name}": value for name, value in labelled.state_dict().items()}
+    drawn = torch.cat([images.flatten(1) for images, _ in labelled.batches])
+    write_tensors({"seen": seen, "drawn": drawn, **toys, **net.state_dict()}, own / "end")
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +77,9 @@ def ends(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[dict[str,
 
 def test_both_processes_end_with_equal_weights(ends: tuple[Path, list[dict[str, torch.Tensor]]]) -> None:
     first, second = ends[1]
-    assert [name for name in first if name != "seen" and not torch.equal(first[name], second[name])] == []
+    assert [
+        name for name in first if name not in ("seen", "drawn") and not torch.equal(first[name], second[name])
+    ] == []
     assert first["toy.unit"].item() == 35  # the brightest that the first process has of VAL
     untouched = small_net().state_dict()
     assert not torch.equal(first["map_head.0.weight"], untouched["map_head.0.weight"])
@@ -85,3 +95,13 @@ def test_no_image_is_seen_twice_in_an_epoch_nor_by_both(ends: tuple[Path, list[d
 def test_the_reports_are_written_once(ends: tuple[Path, list[dict[str, torch.Tensor]]]) -> None:
     names = sorted(path.name for path in (ends[0] / "net").iterdir())
     assert names == ["fit.json", "learning_curve.json", "resume.safetensors"]
+
+
+def test_the_tiles_of_a_supervised_epoch_are_dealt_to_both(
+    ends: tuple[Path, list[dict[str, torch.Tensor]]],
+) -> None:
+    """Sixteen images, each drawn once in an epoch: eight tiles for each process, none of them for both."""
+    first, second = ({bytes(row.numpy()) for row in end["drawn"][:8]} for end in ends[1])
+    assert len(first) == len(second) == 8
+    assert not first & second
+    assert not torch.equal(ends[1][0]["labelled.linear.weight"], SupervisedToy().linear.weight)

@@ -7,16 +7,17 @@ bundle's id.
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_core import to_jsonable_python
 
-from zellige.core.errors import BundleError
+from zellige.core.errors import BundleError, ConfigError
+from zellige.core.kind_rules import check_kind_rules, check_units
 from zellige.core.types import Calibration, Color, Decision, Geometry, PixelSize
 
-SCHEMA_VERSION = 2
-"""2 says where the weights of the backbone come from; 1 is read too."""
+SCHEMA_VERSION = 3
+"""2 says where the weights of the backbone come from, 3 which kinds of defects the model names; all are read."""
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Line = Annotated[str, Field(min_length=1, max_length=1000)]
@@ -88,13 +89,14 @@ class MemberEntry(_Strict):
 class Manifest(_Strict):
     """Model truth: what the model is, how it sees, how it decides, and the hash of every member of its bundle."""
 
-    schema_version: Literal[1, 2] = 2
+    schema_version: Literal[1, 2, 3] = 3
     run_name: Line
     zellige_version: Line
     git_commit: Line | None
     data_fingerprint: Line
     detector: DetectorInfo
-    backbone: BackboneInfo
+    backbone: BackboneInfo | None
+    """None: the model has no pretrained network under it that stays as it is."""
     geometry: Geometry
     color: Color
     pixel_size: PixelSize | None
@@ -108,6 +110,10 @@ class Manifest(_Strict):
     """Largest relative difference of a golden frame's score on the station."""
     golden: Annotated[tuple[GoldenEntry, ...], Field(min_length=1, max_length=256)]
     members: dict[str, MemberEntry]
+    kinds: Annotated[tuple[Line, ...], Field(max_length=255)] = ()
+    """The kinds of defects that the model names, in the order of their numbers; none where it names none."""
+    is_pair: bool = False
+    """Whether the model compares each frame with a template."""
 
     @field_validator("calibration")
     @classmethod
@@ -115,6 +121,23 @@ class Manifest(_Strict):
         if calibration.min_area_mm2 is not None and info.data.get("pixel_size") is None:
             raise ValueError("min_area_mm2 needs a pixel size, got an uncalibrated bundle")
         return calibration
+
+    @model_validator(mode="after")
+    def _rules_fit(self) -> Self:
+        rules = self.calibration.kind_rules
+        try:
+            check_kind_rules(rules, self.kinds)
+            check_units(rules, is_calibrated=self.is_calibrated)
+        except ConfigError as error:
+            raise ValueError(str(error)) from None
+        if len(set(self.kinds)) < len(self.kinds):
+            raise ValueError("kinds: expected each once")
+        return self
+
+    @property
+    def num_channels(self) -> int:
+        """Channels of the model's input."""
+        return self.color.num_channels * (2 if self.is_pair else 1)
 
     @property
     def is_calibrated(self) -> bool:

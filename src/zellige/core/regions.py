@@ -4,7 +4,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from zellige.core.types import AnomalyMap, Defect, PixelSize
+from zellige.core.named import UNKNOWN_KIND, KindMap
+from zellige.core.types import ANOMALY, AnomalyMap, Defect, PixelSize
 
 Points = NDArray[np.float64]
 MAX_DEFECTS = 1000
@@ -18,6 +19,7 @@ def find_defects(
     min_area_px: float = 0.0,
     pixel_size: PixelSize | None = None,
     first_line: int = 0,
+    kind_map: KindMap | None = None,
 ) -> tuple[Defect, ...]:
     """List the connected regions (8-neighborhood) where the map exceeds the threshold, the worst first.
 
@@ -29,6 +31,8 @@ def find_defects(
         min_area_px: regions with fewer pixels are dropped.
         pixel_size: mm per pixel; None leaves the mm fields of each defect None.
         first_line: absolute number of the map's first line on the web; shifts `box_mm` down-web.
+        kind_map: of the same size; a region has the kind that most of its pixels have, weighted by the map, and
+            `UNKNOWN_KIND` where that is none. Without it the kind is "anomaly".
 
     Example:
         >>> import numpy as np
@@ -51,8 +55,24 @@ def find_defects(
         window = (slice(y, y + h), slice(x, x + w))
         region = labels[window] == label
         peak = float(anomaly_map[window][region].max())
-        defects.append(_defect((x, y, x + w, y + h), area, region, peak, pixel_size, first_line))
+        kind = ANOMALY if kind_map is None else _kind_of(kind_map, window, region, anomaly_map[window])
+        defects.append(_defect((x, y, x + w, y + h), area, region, peak, pixel_size, first_line, kind))
     return tuple(sorted(defects, key=lambda d: (-d.peak_score, d.box_px)))
+
+
+def majority_kind(numbers: NDArray[np.uint8], weights: AnomalyMap) -> int:
+    """Number of the kind with the greatest sum of weights, the lowest of equal ones; both (N,), N >= 1.
+
+    Example:
+        >>> majority_kind(np.array([2, 2, 1], np.uint8), np.array([0.3, 0.3, 0.5], np.float32))
+        2
+    """
+    return int(np.bincount(numbers, weights=weights.astype(np.float64).clip(0)).argmax())
+
+
+def _kind_of(kind_map: KindMap, window: tuple[slice, slice], region: NDArray[np.bool_], anomaly_map: AnomalyMap) -> str:
+    number = majority_kind(kind_map.numbers[window][region], anomaly_map[region])
+    return kind_map.kinds[number - 1] if number else UNKNOWN_KIND
 
 
 def _defect(
@@ -62,10 +82,11 @@ def _defect(
     peak_score: float,
     pixel_size: PixelSize | None,
     first_line: int,
+    kind: str,
 ) -> Defect:
     length_px = region_length(region)
     if pixel_size is None:
-        return Defect(box_px=box_px, area_px=area_px, length_px=length_px, peak_score=peak_score)
+        return Defect(box_px=box_px, area_px=area_px, length_px=length_px, peak_score=peak_score, kind=kind)
     sx, sy = pixel_size.cross_web_mm, pixel_size.down_web_mm
     x0, y0, x1, y1 = box_px
     return Defect(
@@ -76,6 +97,7 @@ def _defect(
         box_mm=(x0 * sx, (y0 + first_line) * sy, x1 * sx, (y1 + first_line) * sy),
         area_mm2=area_px * pixel_size.area_mm2,
         length_mm=region_length(region, pixel_size),
+        kind=kind,
     )
 
 

@@ -5,10 +5,13 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from zellige.core.errors import InputError
 from zellige.core.roi import Roi, fill, find_roi, hide
 from zellige.core.types import AnomalyMap, Frame, Geometry, GeometryMode, Pixels
+
+KindNumbers = NDArray[np.uint8]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -46,8 +49,7 @@ class Layout:
     @property
     def corners(self) -> tuple[tuple[int, int], ...]:
         """Row and column, px, of each tile's first pixel, in the order of `parts`."""
-        places = _places(self.ys, self.xs, self.geometry, self.roi)
-        return tuple((self.ys[i], self.xs[j]) for i, j in places)
+        return tile_corners(self)
 
     def stack(self, start: int, stop: int) -> Pixels:
         """Copy the tiles from `start` up to `stop` into the net's order, uint8 (N, C, h, w)."""
@@ -73,6 +75,12 @@ def tile_starts(length: int, tile: int, overlap: int) -> tuple[int, ...]:
         return (0,)
     count = 1 + -(-(length - tile) // (tile - overlap))
     return tuple(round(i * (length - tile) / (count - 1)) for i in range(count))
+
+
+def tile_corners(tiles: "Tiles | Layout") -> tuple[tuple[int, int], ...]:
+    """Row and column, px of the frame, of each tile's first pixel, in the order of the tiles."""
+    places = _places(tiles.ys, tiles.xs, tiles.geometry, tiles.roi)
+    return tuple((tiles.ys[i], tiles.xs[j]) for i, j in places)
 
 
 def cut(frame: Frame, geometry: Geometry) -> Tiles:
@@ -185,6 +193,43 @@ def join(maps: Iterable[AnomalyMap], tiles: Tiles | Layout) -> AnomalyMap:
         y, x = tiles.ys[i], tiles.xs[j]
         out[y : y + geometry.height, x : x + geometry.width] += part * (wy[i][:, None] * wx[j][None, :])
     return _masked(out[:height, :width], tiles.roi)
+
+
+def join_kind_maps(kind_maps: Iterable[KindNumbers], tiles: Tiles | Layout) -> KindNumbers:
+    """Join the tiles' maps of kinds into one (H, W) uint8 of the frame's size; numbers cannot be blended.
+
+    Where tiles overlap, the one that weighs most there wins (the first of equals); a resized map is enlarged by its
+    nearest pixel; where nothing is inspected the number is 0.
+
+    Args:
+        kind_maps: N maps (h, w) uint8 in the order of the tiles.
+    """
+    height, width = tiles.frame_size
+    geometry = tiles.geometry
+    if geometry.mode is GeometryMode.RESIZE:
+        (only,) = kind_maps
+        rows, columns = (_nearest(new, old) for new, old in zip((height, width), only.shape, strict=True))
+        return _without_hidden(only[rows][:, columns], tiles.roi)
+    wy = _edge_weights(tiles.ys, geometry.height)
+    wx = _edge_weights(tiles.xs, geometry.width)
+    size = (tiles.ys[-1] + geometry.height, tiles.xs[-1] + geometry.width)
+    out, highest = np.zeros(size, np.uint8), np.zeros(size, np.float32)
+    for (i, j), part in zip(_places(tiles.ys, tiles.xs, geometry, tiles.roi), kind_maps, strict=True):
+        window = np.s_[tiles.ys[i] : tiles.ys[i] + geometry.height, tiles.xs[j] : tiles.xs[j] + geometry.width]
+        weight = wy[i][:, None] * wx[j][None, :]
+        is_heavier = weight > highest[window]
+        out[window][is_heavier] = part[is_heavier]
+        highest[window][is_heavier] = weight[is_heavier]
+    return _without_hidden(out[:height, :width], tiles.roi)
+
+
+def _nearest(new: int, old: int) -> NDArray[np.int64]:
+    """Index of the old pixel in which the center of each new one lies."""
+    return np.asarray((2 * np.arange(new) + 1) * old // (2 * new), np.int64)
+
+
+def _without_hidden(numbers: KindNumbers, roi: Roi | None) -> KindNumbers:
+    return numbers if roi is None else np.where(roi.inspected, numbers, np.uint8(0))
 
 
 def _masked(anomaly_map: AnomalyMap, roi: Roi | None) -> AnomalyMap:

@@ -14,12 +14,16 @@ from numpy.typing import NDArray
 
 from zellige.core.errors import ConfigError, InputError
 from zellige.core.ignore import Foreground, IgnoredMask, IgnoredShape
+from zellige.core.kind_rules import KindRule
+from zellige.core.named import FoundBoxes, KindMap, Named
 
 Pixels = NDArray[np.uint8]
 AnomalyMap = NDArray[np.float32]
 
 GOOD = "good"
 """The kind of a sample without a defect; every other kind names a defect."""
+ANOMALY = "anomaly"
+"""The kind of a defect that was found by a detector which names none."""
 
 
 class Color(StrEnum):
@@ -239,6 +243,8 @@ class Calibration:
     """What was asked, in words: "false_reject_rate <= 0.05 with probability 0.95"."""
     guarantee: str
     """What the held-out data supports, in words, with n; begins with "NOT SHOWN" where n is too small."""
+    kind_rules: tuple[KindRule, ...] = ()
+    """What each kind means for the decision, where the detector names kinds; see `core.kind_rules`."""
 
     def __post_init__(self) -> None:
         for name in ("pixel_threshold", "reject_score", "accept_score"):
@@ -270,7 +276,7 @@ class Defect:
     """The same box in mm: x from the frame's left edge, y from the start of the web (first_line)."""
     area_mm2: float | None = None
     length_mm: float | None = None
-    kind: str = "anomaly"
+    kind: str = ANOMALY
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -304,7 +310,14 @@ class Prediction:
     sample: Sample
     score: float
     anomaly_map: AnomalyMap
+    named: Named | None = None
+    """What a detector that names says beside; None for others."""
 
     def __post_init__(self) -> None:
+        where, named = f"prediction {self.sample.id}", self.named
         if not math.isfinite(self.score) or not np.isfinite(self.anomaly_map).all():
-            raise InputError(f"prediction {self.sample.id}: expected finite score and map")
+            raise InputError(f"{where}: expected finite score and map")
+        if isinstance(named, KindMap) and named.numbers.shape != self.anomaly_map.shape:
+            raise InputError(f"{where}: expected a kind map of the map's size, got {named.numbers.shape}")
+        if isinstance(named, FoundBoxes) and not named.is_finite:
+            raise InputError(f"{where}: expected finite boxes")

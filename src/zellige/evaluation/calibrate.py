@@ -5,64 +5,41 @@ The guarantee is about independent images of the process that VAL was drawn from
 
 import logging
 import math
+import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from zellige.core.errors import ConfigError, InputError
-from zellige.core.regions import find_defects
+from zellige.core.kind_rules import KindRule, check_kind_rules, check_units
+from zellige.core.named import FoundBoxes
 from zellige.core.roi import is_inspected
 from zellige.core.types import Calibration, Sample
-from zellige.evaluation.intervals import np_min_samples, np_order, upper_bound
+from zellige.evaluation.intervals import np_min_samples
+from zellige.evaluation.limits import NOT_SHOWN, Limit, Target, escape_limit, refuse_or_warn, upper_limit
+from zellige.evaluation.named_thresholds import (
+    BoxF1,
+    best_box_f1,
+    between,
+    counted_scores,
+    named_pixel_threshold,
+    never_rejects,
+    scores_that_can_reject,
+    threshold_without_good,
+)
 from zellige.evaluation.pixels import PixelHistogram, is_defect_ignored, read_defect_mask
 from zellige.evaluation.predictions import PredictionSet
 
+__all__ = ["NOT_SHOWN", "PRESUMES", "Target", "calibrate", "check_calibration"]
+
 logger = logging.getLogger(__name__)
 
-NOT_SHOWN = "NOT SHOWN"
-"""How the guarantee begins when VAL is too small for what was asked."""
 PRESUMES = "presumes independent images"
 """How the guarantee's last part begins when images of VAL belong together, so that they count for fewer."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Target:
-    """What the operating point must hold, each with probability 1 - delta; at least one of the two rates.
-
-    Example:
-        >>> print(Target(escape_rate=0.01))
-        false_reject_rate <= 0.05 and escape_rate <= 0.01, each with probability 0.95
-    """
-
-    false_reject_rate: float | None = 0.05
-    escape_rate: float | None = None
-    delta: float = 0.05
-
-    def __post_init__(self) -> None:
-        if self.false_reject_rate is None and self.escape_rate is None:
-            raise ConfigError("calibration target: expected false_reject_rate, escape_rate or both, got neither")
-        for name in ("false_reject_rate", "escape_rate", "delta"):
-            value = getattr(self, name)
-            if value is not None and not 0 < value < 1:
-                raise ConfigError(f"calibration target {name}: expected a number in (0, 1), got {value!r}")
-
-    def __str__(self) -> str:
-        names = ("false_reject_rate", "escape_rate")
-        parts = [f"{name} <= {getattr(self, name):g}" for name in names if getattr(self, name) is not None]
-        each = ", each" if len(parts) == 2 else ""
-        return f"{' and '.join(parts)}{each} with probability {1 - self.delta:g}"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Limit:
-    """A threshold for one class, and what it supports in words."""
-
-    score: float
-    is_shown: bool
-    guarantee: str
+_LOWEST = -sys.float_info.max
 
 
 def calibrate(
@@ -74,6 +51,7 @@ def calibrate(
     pixel_false_alarm: float = 0.001,
     on_too_few: Literal["widen", "error"] = "widen",
     min_good: int = 5,
+    kind_rules: tuple[KindRule, ...] = (),
 ) -> Calibration:
     """Choose the thresholds on VAL predictions.
 
@@ -88,6 +66,10 @@ def calibrate(
     A defective sample whose regions are all below the minimum area counts as an escape, whatever its score.
     One whose drawn defect lies in declared ignore regions alone says nothing about escapes and is left out.
 
+    Where the detector names kinds, thresholds lie halfway between neighboring scores of VAL, and VAL may have no good
+    image: then the false-reject rate is NOT SHOWN, and the threshold is that of `threshold_without_good`. Kinds that
+    never reject count neither as scores of boxes nor as defects to find.
+
     Args:
         predictions: of split "val".
         min_area_mm2: smallest defect that rejects, mm2; every sample must have a pixel size.
@@ -95,10 +77,12 @@ def calibrate(
         pixel_false_alarm: in (0, 1).
         on_too_few: "widen" takes the outermost score and says NOT SHOWN, "error" refuses.
         min_good: fewer good samples than this (or fewer defective ones under an escape target) are always refused.
+        kind_rules: what each kind means for the decision; see `core.kind_rules`.
 
     Raises:
         InputError: not VAL, too few samples, or a minimum area that by itself lets too many defects escape.
-        ConfigError: a rule in mm2 on uncalibrated samples, two minimum areas, a number out of range.
+        ConfigError: a rule in mm2 on uncalibrated samples, two minimum areas, a number out of range, a rule for a kind
+            that the detector does not name.
     """
     if predictions.split != "val":
         raise InputError(f"calibrate {predictions.folder}: expected predictions of split val, got {predictions.split}")
@@ -110,35 +94,87 @@ def calibrate(
         pixel_false_alarm=pixel_false_alarm,
         on_too_few=on_too_few,
         min_good=min_good,
+        kind_rules=kind_rules,
+        names_kinds=bool(predictions.kinds),
     )
+    check_kind_rules(kind_rules, predictions.kinds)
     caps_escapes = _caps_escapes(predictions.samples, target)
-    has_min_area = bool(min_area_mm2 or min_area_px)
-    pixel_threshold = _pixel_threshold(predictions, pixel_false_alarm, use_masks=not (caps_escapes and has_min_area))
-
-    limits: list[_Limit] = []
-    if target.false_reject_rate is not None:
-        scores = predictions.scores[~predictions.is_defective]
-        limits.append(_limit(np.sort(scores), target.false_reject_rate, target.delta, "false_reject_rate", "good"))
-    if target.escape_rate is not None and caps_escapes:
-        scores = predictions.scores
-        if has_min_area:
-            scores = _scores_that_can_reject(predictions, pixel_threshold, min_area_mm2, min_area_px)
-        to_find = _defects_to_find(predictions, min_good)
-        limits.append(_escape_limit(scores[to_find], target.escape_rate, target.delta))
-    _refuse_or_warn(limits, on_too_few)
-    return Calibration(
+    # Under a cap on escapes the regions that may reject must not depend on the defects that it counts.
+    # A box has its size whatever the threshold; the size of a region depends on it.
+    has_regions = not (predictions.kinds and isinstance(predictions[0].named, FoundBoxes))
+    is_blind = has_regions and caps_escapes and bool(min_area_mm2 or min_area_px or kind_rules)
+    box_f1 = best_box_f1(predictions) if predictions.kinds else None
+    pixel_threshold = _pixel_threshold(predictions, pixel_false_alarm, None if is_blind else box_f1, is_blind=is_blind)
+    draft = Calibration(
         pixel_threshold=pixel_threshold,
-        reject_score=limits[0].score,
-        accept_score=min(limit.score for limit in limits),
+        reject_score=_LOWEST,
+        accept_score=_LOWEST,
         min_area_mm2=min_area_mm2,
         min_area_px=min_area_px,
         fitted_on=predictions.fingerprint,
         target=str(target),
+        guarantee="",
+        kind_rules=kind_rules,
+    )
+    limits = _limits(predictions, draft, target, box_f1, caps_escapes=caps_escapes, min_good=min_good)
+    refuse_or_warn(limits, on_too_few)
+    reject_score = limits[0].score
+    if predictions.kinds and not is_blind:  # so that what rejects shows a defect
+        pixel_threshold = min(pixel_threshold, max(reject_score, 0.0))
+    return replace(
+        draft,
+        pixel_threshold=pixel_threshold,
+        reject_score=reject_score,
+        accept_score=min(limit.score for limit in limits),
         guarantee=_guarantee(limits, target, predictions, caps_escapes=caps_escapes),
     )
 
 
-def _guarantee(limits: list[_Limit], target: Target, predictions: PredictionSet, *, caps_escapes: bool) -> str:
+def _limits(
+    predictions: PredictionSet,
+    draft: Calibration,
+    target: Target,
+    box_f1: BoxF1 | None,
+    *,
+    caps_escapes: bool,
+    min_good: int,
+) -> list[Limit]:
+    """The limits that the target asks for, that of the false rejects first; `draft` has all but the thresholds."""
+    scores = counted_scores(predictions, draft)
+    limits: list[Limit] = []
+    if target.false_reject_rate is not None:
+        limits.append(_false_reject_limit(predictions, scores, target, box_f1))
+    if target.escape_rate is not None and caps_escapes:
+        has_rules = draft.min_area_mm2 or draft.min_area_px or draft.kind_rules
+        can_reject = scores_that_can_reject(predictions, scores, draft) if has_rules else scores
+        to_find = _defects_to_find(predictions, draft, min_good)
+        limit = escape_limit(can_reject[to_find], target.escape_rate, target.delta)
+        limits.append(_moved(limit, scores, is_upward=False) if predictions.kinds else limit)
+    return limits
+
+
+def _false_reject_limit(
+    predictions: PredictionSet, scores: NDArray[np.float64], target: Target, box_f1: BoxF1 | None
+) -> Limit:
+    """Cap the false rejects by the good scores; without any, take what is sensible and promise nothing."""
+    assert target.false_reject_rate is not None
+    good = scores[~predictions.is_defective]
+    if len(good) == 0:
+        score, words = threshold_without_good(predictions, box_f1)
+        claim = f"{NOT_SHOWN}: VAL has no good images for false_reject_rate <= {target.false_reject_rate:g}"
+        return Limit(score=score, is_shown=False, guarantee=f"{claim} (the threshold {score:.4g} {words})")
+    limit = upper_limit(np.sort(good), target.false_reject_rate, target.delta, "false_reject_rate", "good")
+    return _moved(limit, scores, is_upward=True) if predictions.kinds else limit
+
+
+def _moved(limit: Limit, scores: NDArray[np.float64], *, is_upward: bool) -> Limit:
+    """Move a limit away from the scores: that of the good ones is one of them, that of escapes just below one."""
+    at = limit.score if is_upward else math.nextafter(limit.score, math.inf)
+    moved = between(at, scores, is_upward=is_upward)
+    return replace(limit, score=limit.score if moved == at else moved)
+
+
+def _guarantee(limits: list[Limit], target: Target, predictions: PredictionSet, *, caps_escapes: bool) -> str:
     """Join what the limits support, what is NOT SHOWN first, and what it presumes."""
     shown = [limit.guarantee for limit in limits if limit.is_shown]
     not_shown = [limit.guarantee for limit in limits if not limit.is_shown]
@@ -163,6 +199,8 @@ def check_calibration(
     pixel_false_alarm: float = 0.001,
     on_too_few: str = "widen",
     min_good: int = 5,
+    kind_rules: tuple[KindRule, ...] = (),
+    names_kinds: bool = False,
 ) -> None:
     """Refuse what `calibrate` would refuse, as far as the samples and the settings say it: before a long fit.
 
@@ -175,17 +213,22 @@ def check_calibration(
     if not 0 < pixel_false_alarm < 1:
         raise ConfigError(f"calibration pixel_false_alarm: expected a number in (0, 1), got {pixel_false_alarm!r}")
     _check_areas(val, min_area_mm2, min_area_px)
+    check_units(kind_rules, is_calibrated=all(sample.pixel_size is not None for sample in val))
     num_defective = sum(sample.is_defective for sample in val)
     limits = []
     if target.false_reject_rate is not None:
         num_good = len(val) - num_defective
-        _check_enough(num_good, min_good, "good")
-        limits.append(_limit(np.zeros(num_good), target.false_reject_rate, target.delta, "false_reject_rate", "good"))
+        if num_good or not (names_kinds and num_defective):
+            _check_enough(num_good, min_good, "good")
+            zeros = np.zeros(num_good)
+            limits.append(upper_limit(zeros, target.false_reject_rate, target.delta, "false_reject_rate", "good"))
+        elif on_too_few == "error":
+            raise InputError(f"calibrate: {NOT_SHOWN}: VAL has no good images")
     if target.escape_rate is not None and _caps_escapes(val, target):
         _check_enough(num_defective, min_good, "defective")
-        limits.append(_escape_limit(np.zeros(num_defective), target.escape_rate, target.delta))
+        limits.append(escape_limit(np.zeros(num_defective), target.escape_rate, target.delta))
     if on_too_few == "error":
-        _refuse_or_warn(limits, on_too_few)
+        refuse_or_warn(limits, on_too_few)
 
 
 def _caps_escapes(val: Sequence[Sample], target: Target) -> bool:
@@ -193,9 +236,14 @@ def _caps_escapes(val: Sequence[Sample], target: Target) -> bool:
     return target.escape_rate is not None and (has_defective or target.false_reject_rate is None)
 
 
-def _defects_to_find(predictions: PredictionSet, min_good: int) -> NDArray[np.bool_]:
-    """(N,) bool: the defective samples, but for those whose defect lies in declared ignore regions alone."""
+def _defects_to_find(predictions: PredictionSet, calibration: Calibration, min_good: int) -> NDArray[np.bool_]:
+    """(N,) bool: the defective samples, but for those whose defect is ignored by its place or never rejects."""
     to_find = predictions.is_defective
+    excused = [index for index, sample in enumerate(predictions.samples) if never_rejects(sample, calibration)]
+    if excused:
+        logger.warning("%d defective VAL images show kinds only that never reject and are left out", len(excused))
+        to_find[excused] = False
+        _check_enough(int(to_find.sum()), min_good, "defective (of kinds that reject)")
     ignored = [index for index in np.flatnonzero(to_find) if is_defect_ignored(predictions[int(index)])]
     if ignored:
         logger.warning("%d defective VAL images show defects in ignored regions only and are left out", len(ignored))
@@ -227,49 +275,13 @@ def _check_enough(num: int, least: int, what: str) -> None:
         )
 
 
-def _escape_limit(defective_scores: NDArray[np.float64], beta: float, delta: float) -> _Limit:
-    """The classes swapped: negated scores are capped; a score equal to the order statistic is not accepted."""
-    limit = _limit(np.sort(-defective_scores), beta, delta, "escape_rate", "defective")
-    if limit.score == math.inf:
-        lost = int(np.isneginf(defective_scores).sum())
-        raise InputError(
-            f"calibrate: escape_rate <= {beta:g} cannot be held by a threshold: {lost} of {len(defective_scores)} "
-            "defective VAL images have no region of the minimum area; expected a smaller minimum area"
-        )
-    below = math.nextafter(-limit.score, -math.inf)
-    return _Limit(score=below, is_shown=limit.is_shown, guarantee=limit.guarantee)
-
-
-def _limit(ascending: NDArray[np.float64], alpha: float, delta: float, rate_name: str, class_name: str) -> _Limit:
-    """Cap the fraction of a class above a limit by an order statistic of its (N,) scores."""
-    n = len(ascending)
-    order = np_order(n, alpha, delta)
-    probability = f"with probability {1 - delta:g}"
-    claim = f"{rate_name} <= {alpha:g}"
-    if order is not None:
-        text = f"{claim} {probability}, from {n} held-out {class_name} images ({n - order} of them beyond the limit)"
-        return _Limit(score=float(ascending[order - 1]), is_shown=True, guarantee=text)
-    missing = np_min_samples(alpha, delta) - n
-    text = (
-        f"{NOT_SHOWN}: n={n} is too small for {claim}: {missing} more {class_name} images needed; "
-        f"what {n} show: <= {upper_bound(0, n, 1 - delta):.3f} {probability}"
-    )
-    return _Limit(score=float(ascending[-1]), is_shown=False, guarantee=text)
-
-
-def _refuse_or_warn(limits: list[_Limit], on_too_few: str) -> None:
-    for limit in limits:
-        if limit.is_shown:
-            continue
-        if on_too_few == "error":
-            raise InputError(f"calibrate: {limit.guarantee}")
-        logger.warning("%s", limit.guarantee)
-
-
-def _pixel_threshold(predictions: PredictionSet, pixel_false_alarm: float, *, use_masks: bool) -> float:
+def _pixel_threshold(
+    predictions: PredictionSet, pixel_false_alarm: float, box_f1: BoxF1 | None, *, is_blind: bool
+) -> float:
+    """The level of regions and boxes; `is_blind` to the defects where it must not depend on them."""
     histogram = PixelHistogram()
     for prediction in predictions:
-        if prediction.sample.is_defective and not use_masks:
+        if prediction.sample.is_defective and is_blind:
             continue
         mask = read_defect_mask(prediction)
         if mask is not None:
@@ -278,23 +290,10 @@ def _pixel_threshold(predictions: PredictionSet, pixel_false_alarm: float, *, us
                 continue  # taken for background: no level of the map can tell it
         histogram.add_prediction(prediction, mask)
     threshold = histogram.best_f1_threshold()
+    if predictions.kinds:
+        return named_pixel_threshold(predictions, threshold, box_f1)
     if math.isnan(threshold):
         threshold = histogram.good_quantile(1 - pixel_false_alarm)
     if math.isnan(threshold):
         raise InputError("calibrate: expected good images or defect masks in VAL for the pixel threshold, got neither")
     return threshold
-
-
-def _scores_that_can_reject(
-    predictions: PredictionSet, pixel_threshold: float, min_area_mm2: float | None, min_area_px: float | None
-) -> NDArray[np.float64]:
-    """The scores, -inf where no region of a defective sample reaches the minimum area: `decide` may accept those."""
-    scores = predictions.scores.copy()
-    for index in np.flatnonzero(predictions.is_defective):
-        prediction = predictions[int(index)]
-        least = min_area_px or 0.0
-        if min_area_mm2 is not None and prediction.sample.pixel_size is not None:
-            least = min_area_mm2 / prediction.sample.pixel_size.area_mm2
-        if not find_defects(prediction.anomaly_map, pixel_threshold=pixel_threshold, min_area_px=least):
-            scores[index] = -math.inf
-    return scores

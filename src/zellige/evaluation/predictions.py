@@ -1,42 +1,26 @@
 """What a detector says of one split, kept on disk: any number of images, the memory of one."""
 
 import hashlib
-import json
 import math
 import shutil
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, Self, cast, get_args
+from typing import Self, cast, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from zellige.core.errors import InputError
+from zellige.core.named import Named
 from zellige.core.types import AnomalyMap, Prediction, Sample
+from zellige.evaluation.stored_predictions import Split, StoredScores, read_named, read_scores, write_named
 
-Split = Literal["val", "test"]
+__all__ = ["PredictionSet", "PredictionWriter", "Split"]
 
-_SCHEMA = 1
 _SCORES = "scores.json"
-_MAPS = "maps"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Stored:
-    """The content of scores.json."""
-
-    split: Split
-    ids: list[str]
-    scores: list[float]
-    map_hashes: list[str]
-
-    def fingerprint(self) -> str:
-        digest = hashlib.sha256(self.split.encode())
-        for row in zip(self.ids, self.scores, self.map_hashes, strict=True):
-            digest.update(json.dumps(row).encode())
-        return digest.hexdigest()
+_MAPS, _NAMED = "maps", "named"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -44,7 +28,8 @@ class PredictionSet:
     """The predictions of one split, in the order of its samples; maps are read from disk one at a time.
 
     `scores` is float64 (N,), higher = worse, read-only. `fingerprint` is a sha256 over the split's name and every
-    id, score and map: two sets with the same fingerprint say the same.
+    id, score and map (and what names the kinds): two sets with the same fingerprint say the same. `kinds` are those
+    that the detector names, none where it names none.
 
     Example:
         >>> import tempfile
@@ -61,6 +46,7 @@ class PredictionSet:
     samples: tuple[Sample, ...]
     scores: NDArray[np.float64]
     fingerprint: str
+    kinds: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -75,8 +61,13 @@ class PredictionSet:
             InputError: its map was dropped, is damaged or is not a float32 (H, W) array.
         """
         sample = self.samples[index]
-        anomaly_map = _read_map(_map_path(self.folder, range(len(self))[index]), sample.id)
-        return Prediction(sample=sample, score=float(self.scores[index]), anomaly_map=anomaly_map)
+        place = range(len(self))[index]
+        return Prediction(
+            sample=sample,
+            score=float(self.scores[index]),
+            anomaly_map=_read_map(_map_path(self.folder, place), sample.id),
+            named=read_named(_named_path(self.folder, place), self.kinds, sample.id) if self.kinds else None,
+        )
 
     @property
     def is_defective(self) -> NDArray[np.bool_]:
@@ -84,8 +75,9 @@ class PredictionSet:
         return np.array([sample.is_defective for sample in self.samples], dtype=bool)
 
     def drop_maps(self) -> None:
-        """Free the disk: delete the maps, keep ids, scores and fingerprint. What needs maps fails afterwards."""
-        shutil.rmtree(self.folder / _MAPS, ignore_errors=True)
+        """Free the disk: delete maps and kinds, keep ids, scores and fingerprint. What needs maps fails afterwards."""
+        for name in (_MAPS, _NAMED):
+            shutil.rmtree(self.folder / name, ignore_errors=True)
 
     @classmethod
     def load(cls, folder: Path, samples: Sequence[Sample]) -> Self:
@@ -98,7 +90,7 @@ class PredictionSet:
             InputError: nothing there, damaged, or written for other samples.
         """
         path = folder / _SCORES
-        stored = _read_stored(path)
+        stored = read_scores(path)
         ids = [sample.id for sample in samples]
         if stored.ids != ids:
             differing = len(set(stored.ids) ^ set(ids))
@@ -112,6 +104,7 @@ class PredictionSet:
             samples=tuple(samples),
             scores=scores,
             fingerprint=stored.fingerprint(),
+            kinds=tuple(stored.kinds),
         )
 
 
@@ -125,12 +118,13 @@ class PredictionWriter:
         out_dir: a folder that does not exist yet.
         split: "val" or "test".
         samples: every sample of the split, each id once.
+        kinds: those that the detector names; then every prediction says what it names.
 
     Raises:
         InputError: an unknown split, no samples, an id twice, `out_dir` exists or cannot be made.
     """
 
-    def __init__(self, out_dir: Path, split: str, samples: Sequence[Sample]) -> None:
+    def __init__(self, out_dir: Path, split: str, samples: Sequence[Sample], *, kinds: tuple[str, ...] = ()) -> None:
         if split not in get_args(Split):
             raise InputError(f"predictions {out_dir}: expected split val or test, got {split!r}")
         if not samples:
@@ -148,9 +142,13 @@ class PredictionWriter:
         self._samples = tuple(samples)
         self._scores: dict[int, float] = {}
         self._map_hashes: dict[int, str] = {}
+        self._kinds = kinds
+        self._named_hashes: dict[int, str] = {}
         shutil.rmtree(self._partial, ignore_errors=True)
         try:
             (self._partial / _MAPS).mkdir(parents=True)
+            if kinds:
+                (self._partial / _NAMED).mkdir()
         except OSError as error:
             raise InputError(f"predictions {out_dir}: cannot be written ({error.strerror})") from None
 
@@ -162,19 +160,20 @@ class PredictionWriter:
     ) -> None:
         self.discard()
 
-    def write(self, sample_id: str, score: float, anomaly_map: AnomalyMap) -> None:
+    def write(self, sample_id: str, score: float, anomaly_map: AnomalyMap, named: Named | None = None) -> None:
         """Store one prediction.
 
         Args:
             score: finite, higher = worse.
             anomaly_map: (H, W) float32 at the image's size, finite, higher = worse.
+            named: what a detector that names says beside, of the writer's kinds.
 
         Raises:
-            InputError: an unknown or repeated id, a score or map that is not finite, another shape or type, a full
-                disk. What was written so far is removed.
+            InputError: an unknown or repeated id, a score, map or boxes that are not finite, another shape or
+                type, other kinds, a full disk. What was written so far is removed.
         """
         try:
-            self._write(sample_id, score, anomaly_map)
+            self._write(sample_id, score, anomaly_map, named)
         except OSError as error:
             self.discard()
             raise InputError(f"predictions {self._out_dir}: cannot be written ({error.strerror})") from None
@@ -196,15 +195,16 @@ class PredictionWriter:
                 f"got {len(missing)} without a prediction, first {missing[0]}"
             )
         order = range(len(self._samples))
-        stored = _Stored(
+        stored = StoredScores(
             split=self._split,
             ids=[sample.id for sample in self._samples],
             scores=[self._scores[index] for index in order],
             map_hashes=[self._map_hashes[index] for index in order],
+            kinds=list(self._kinds),
+            named_hashes=[self._named_hashes[index] for index in order] if self._kinds else [],
         )
-        content = {"schema": _SCHEMA, **asdict(stored)}
         try:
-            (self._partial / _SCORES).write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
+            (self._partial / _SCORES).write_text(stored.to_json(), encoding="utf-8")
             self._partial.replace(self._out_dir)
         except OSError as error:
             self.discard()
@@ -215,7 +215,7 @@ class PredictionWriter:
         """Remove what was written and not closed; does nothing after `close`."""
         shutil.rmtree(self._partial, ignore_errors=True)
 
-    def _write(self, sample_id: str, score: float, anomaly_map: AnomalyMap) -> None:
+    def _write(self, sample_id: str, score: float, anomaly_map: AnomalyMap, named: Named | None) -> None:
         where = f"prediction {sample_id}"
         index = self._index.get(sample_id)
         if index is None:
@@ -226,6 +226,11 @@ class PredictionWriter:
             raise InputError(f"{where}: expected a float32 map (H, W), got {anomaly_map.dtype} {anomaly_map.shape}")
         if not math.isfinite(score) or not np.isfinite(anomaly_map).all():
             raise InputError(f"{where}: expected a finite score and map, got NaN or infinity (score {score})")
+        if (() if named is None else named.kinds) != self._kinds:
+            raise InputError(f"{where}: expected the kinds {self._kinds or None}, got {named.kinds if named else None}")
+        if named is not None:
+            path = _named_path(self._partial, index)
+            self._named_hashes[index] = write_named(path, named, sample_id, anomaly_map.shape)
         stored = np.ascontiguousarray(anomaly_map)
         np.save(_map_path(self._partial, index), stored, allow_pickle=False)
         self._scores[index] = float(score)
@@ -234,6 +239,10 @@ class PredictionWriter:
 
 def _map_path(folder: Path, index: int) -> Path:
     return folder / _MAPS / f"{index:06d}.npy"
+
+
+def _named_path(folder: Path, index: int) -> Path:
+    return folder / _NAMED / f"{index:06d}.npy"
 
 
 def _read_map(path: Path, sample_id: str) -> AnomalyMap:
@@ -248,23 +257,3 @@ def _read_map(path: Path, sample_id: str) -> AnomalyMap:
     if anomaly_map.dtype != np.float32 or anomaly_map.ndim != 2:
         raise InputError(f"prediction {sample_id}: expected a float32 map (H, W) in {path}, got {anomaly_map.dtype}")
     return np.asarray(anomaly_map, np.float32)
-
-
-def _read_stored(path: Path) -> _Stored:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(f"predictions {path}: expected a file written by a PredictionWriter, got none") from None
-    except (OSError, ValueError) as error:
-        raise InputError(f"predictions {path}: damaged ({error})") from None
-    if not isinstance(content, dict) or content.pop("schema", None) != _SCHEMA:
-        raise InputError(f"predictions {path}: expected schema {_SCHEMA}, got something else")
-    try:
-        stored = _Stored(**content)
-        lengths = {len(stored.ids), len(stored.scores), len(stored.map_hashes)}
-        is_sound = stored.split in get_args(Split) and len(lengths) == 1 and all(map(math.isfinite, stored.scores))
-    except TypeError:
-        is_sound = False
-    if not is_sound:
-        raise InputError(f"predictions {path}: expected a split and as many finite scores and map hashes as ids")
-    return stored

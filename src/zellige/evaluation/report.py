@@ -166,7 +166,7 @@ def evaluate(
     for prediction in predictions:
         sample = prediction.sample
         decision, _, reason = decide(
-            prediction.score, prediction.anomaly_map, calibration, pixel_size=sample.pixel_size
+            prediction.score, prediction.anomaly_map, calibration, pixel_size=sample.pixel_size, named=prediction.named
         )
         size_class = IGNORED_CLASS
         if not is_defect_ignored(prediction):

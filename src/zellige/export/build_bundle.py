@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import itertools
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -18,13 +19,15 @@ from zellige.core.decision import decide
 from zellige.core.errors import InputError
 from zellige.core.image_files import read_frame
 from zellige.core.manifest import build_manifest
-from zellige.core.tiling import cut, join
+from zellige.core.named import Named
+from zellige.core.tiling import cut
 from zellige.core.types import AnomalyMap, Calibration, Color, Decision, Frame, Geometry, PixelSize, Prediction, Sample
 from zellige.evaluation.predictions import PredictionSet
 from zellige.export.onnx import to_onnx
 from zellige.export.parity import Parity, verify_parity
 from zellige.models.backbones import origin_of
 from zellige.station.runtime import Runtime, replay_golden
+from zellige.training.frame_output import TileOutputs, kinds_of
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,7 +88,7 @@ def export_bundle(
     golden, members = _golden_frames(detector, predictions, calibration, optics, num_golden)
     members |= {"model.onnx": onnx, "report.json": json.dumps(report, indent=2, sort_keys=True).encode()}
     fields = _manifest_fields(detector, calibration, report, optics, identity)
-    fields |= {"golden": golden, "score_tolerance": score_tolerance}
+    fields |= {"golden": golden, "score_tolerance": score_tolerance, "kinds": predictions.kinds}
     untested = {"max_relative_score_difference": 0.0, "tolerance": score_tolerance, "num_images": 0}
     draft = build_manifest({**fields, "parity": untested}, members, str(path))
     draft_id = hashlib.sha256(draft.to_bytes()).hexdigest()
@@ -123,9 +126,10 @@ def _manifest_fields(
     }
 
 
-def _backbone(detector: nn.Module) -> dict[str, str]:
+def _backbone(detector: nn.Module) -> dict[str, str] | None:
     origin = origin_of(detector)
-    assert origin is not None
+    if origin is None:
+        return None
     return {
         "name": origin.name,
         "weights_sha256": origin.sha256,
@@ -149,8 +153,8 @@ def _golden_frames(
             frame = window_around_peak(
                 frame, prediction.anomaly_map, most_px=MAX_GOLDEN_PX, is_whole_rows=is_whole_rows
             )
-            score, anomaly_map = _score(detector, frame, optics.geometry)
-            decision, _, _ = decide(score, anomaly_map, calibration, pixel_size=frame.pixel_size)
+            score, anomaly_map, named = _score(detector, frame, optics.geometry)
+            decision, _, _ = decide(score, anomaly_map, calibration, pixel_size=frame.pixel_size, named=named)
         members[name] = encode_golden(frame.pixels)
         entries.append({"member": name, "decision": decision, "score": score, "source_kind": sample.kind})
     return entries, members
@@ -170,21 +174,24 @@ def window_around_peak(frame: Frame, anomaly_map: AnomalyMap, *, most_px: int, i
     return dataclasses.replace(frame, pixels=frame.pixels[top : top + rows, left : left + cols])
 
 
-def _score(detector: nn.Module, frame: Frame, geometry: Geometry) -> tuple[float, AnomalyMap]:
-    """Score one frame with torch, a few tiles at a time: its score and its map (H, W)."""
+def _score(detector: nn.Module, frame: Frame, geometry: Geometry) -> tuple[float, AnomalyMap, Named | None]:
+    """Score one frame with torch, a few tiles at a time: its score, its map (H, W) and what is named."""
     tiles = cut(frame, geometry)
-    device = next(detector.buffers()).device
+    device = next(itertools.chain(detector.buffers(), detector.parameters())).device
     with torch.inference_mode():
         outputs = [detector(batch.to(device)) for batch in torch.split(torch.from_numpy(tiles.pixels), 8)]
-    maps = torch.cat([output.anomaly_map for output in outputs])[:, 0].cpu().numpy()
-    return max(float(output.score.max()) for output in outputs), join(maps, tiles)
+    return TileOutputs.gather(outputs, kinds_of(detector)).of_frame(0, tiles)
 
 
 def _typical(predictions: PredictionSet, calibration: Calibration, count: int) -> list[tuple[Prediction, Decision]]:
     by_decision: dict[Decision, list[int]] = {}
     for index, prediction in enumerate(predictions):
         decision, _, _ = decide(
-            prediction.score, prediction.anomaly_map, calibration, pixel_size=prediction.sample.pixel_size
+            prediction.score,
+            prediction.anomaly_map,
+            calibration,
+            pixel_size=prediction.sample.pixel_size,
+            named=prediction.named,
         )
         by_decision.setdefault(decision, []).append(index)
     chosen = []

@@ -1,4 +1,4 @@
-"""From a fitted detector to one ONNX graph: raw uint8 tiles in, anomaly map and score out."""
+"""From a fitted detector to one ONNX graph: raw uint8 tiles in; anomaly map, score and perhaps kinds out."""
 
 import logging
 import warnings
@@ -8,20 +8,27 @@ import torch
 from torch import Tensor, nn
 
 from zellige.core.types import Color, Geometry
+from zellige.models.detector import BoxOutput, DetectorOutput, NamedOutput
 
 _MOST_TILES = 256
 
 
 class _Outputs(nn.Module):
-    """The detector with its output as a plain pair, which is what a graph can return."""
+    """The detector with its output as a plain tuple, which is what a graph can return."""
 
     def __init__(self, detector: nn.Module) -> None:
         super().__init__()
         self.detector = detector
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         output = self.detector(images)
-        return output.anomaly_map, output.score
+        more = [getattr(output, name) for name in _names(output)[2:]]
+        return (output.anomaly_map, output.score, *more)
+
+
+def _names(output: DetectorOutput) -> list[str]:
+    third: dict[type[DetectorOutput], list[str]] = {NamedOutput: ["kind_map"], BoxOutput: ["boxes"]}
+    return ["anomaly_map", "score", *third.get(type(output), [])]
 
 
 def to_onnx(detector: nn.Module, *, geometry: Geometry, color: Color) -> bytes:
@@ -29,10 +36,13 @@ def to_onnx(detector: nn.Module, *, geometry: Geometry, color: Color) -> bytes:
 
     Returns:
         An ONNX model without external data: input `images` uint8 (B, C, h, w) with any B, outputs `anomaly_map`
-        float32 (B, 1, h, w) and `score` float32 (B,). Scaling, normalization and color handling are inside.
+        float32 (B, 1, h, w) and `score` float32 (B,), and of a detector that names `kind_map` uint8 (B, 1, h, w) or
+        `boxes` float32 (B, N, 6). Scaling, normalization and color handling are inside.
     """
     wrapped = _Outputs(detector).cpu().eval()
     example = torch.zeros((2, color.num_channels, geometry.height, geometry.width), dtype=torch.uint8)
+    with torch.no_grad():
+        names = _names(detector(example))
     batch = torch.export.Dim("batch", min=1, max=_MOST_TILES)
     for talkative in ("onnxscript", "onnx_ir", "torch.onnx"):
         logging.getLogger(talkative).setLevel(logging.ERROR)
@@ -43,7 +53,7 @@ def to_onnx(detector: nn.Module, *, geometry: Geometry, color: Color) -> bytes:
             (example,),
             dynamo=True,
             input_names=["images"],
-            output_names=["anomaly_map", "score"],
+            output_names=names,
             dynamic_shapes={"images": {0: batch}},
             verbose=False,
         )

@@ -5,6 +5,7 @@ import json
 from zellige.core.bundle import ModelBundle
 from zellige.core.ignore import Foreground
 from zellige.core.manifest import Manifest, RateInfo
+from zellige.core.named import UNKNOWN_KIND
 from zellige.core.types import GeometryMode
 from zellige.station.runtime import size_in_words
 
@@ -20,8 +21,8 @@ def describe(bundle: ModelBundle, *, as_json: bool = False) -> str:
         ("id", bundle.id),
         ("made by", f"zellige {manifest.zellige_version}, git commit {manifest.git_commit or 'unknown'}"),
         ("model", f"{manifest.detector.name} ({manifest.detector.class_path})"),
-        ("backbone", f"{manifest.backbone.name}, weights sha256 {manifest.backbone.weights_sha256[:12]}"),
-        *_weights(manifest),
+        *_backbone(manifest),
+        *_kinds(manifest),
         ("data", f"fingerprint {manifest.data_fingerprint}"),
         ("input", _input(manifest)),
         *_not_inspected(manifest),
@@ -40,9 +41,22 @@ def describe(bundle: ModelBundle, *, as_json: bool = False) -> str:
     return "".join(f"{name:<14} {text}\n" for name, text in rows)
 
 
-def _weights(manifest: Manifest) -> list[tuple[str, str]]:
+def _backbone(manifest: Manifest) -> list[tuple[str, str]]:
     backbone = manifest.backbone
-    return [("weights", f"{backbone.source}, license: {backbone.license}")] if backbone.source else []
+    if backbone is None:
+        return [("backbone", "none")]
+    rows = [("backbone", f"{backbone.name}, weights sha256 {backbone.weights_sha256[:12]}")]
+    return [*rows, ("weights", f"{backbone.source}, license: {backbone.license}")] if backbone.source else rows
+
+
+def _kinds(manifest: Manifest) -> list[tuple[str, str]]:
+    """Which kinds of defects are named, and what each means for the decision."""
+    if not manifest.kinds:
+        return []
+    rules = {rule.kind: rule for rule in manifest.calibration.kind_rules}
+    rows = [("kinds", ", ".join(manifest.kinds))]
+    rows += [("rule", str(rules[kind])) for kind in (*manifest.kinds, UNKNOWN_KIND) if kind in rules]
+    return [*rows, ("rule", "every other kind: major")] if rules else rows
 
 
 def _input(manifest: Manifest) -> str:

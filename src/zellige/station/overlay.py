@@ -5,7 +5,7 @@ import numpy as np
 
 from zellige.core.hatching import hatch
 from zellige.core.roi import is_inspected, to_draw
-from zellige.core.types import AnomalyMap, Calibration, Decision, Defect, Frame, Pixels, Verdict
+from zellige.core.types import ANOMALY, AnomalyMap, Calibration, Decision, Defect, Frame, Pixels, Verdict
 
 _SIDES_PX = (512, 1600)
 """The picture's longer side: a smaller frame is enlarged, a larger one reduced."""
@@ -41,6 +41,9 @@ def draw_overlay(frame: Frame, anomaly_map: AnomalyMap | None, verdict: Verdict,
         shown = cv2.resize(to_draw(anomaly_map), size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
         _heat(picture, np.asarray(shown, np.float32), calibration.pixel_threshold)
         _outline(picture, anomaly_map, calibration.pixel_threshold, color)
+    for defect in verdict.defects:
+        if defect.kind != ANOMALY:
+            _frame_defect(picture, defect, scale, color)
     for number, defect in enumerate(verdict.defects[:_MAX_NUMBERED], start=1):
         _number(picture, defect, number, scale, color)
     return np.asarray(np.vstack([picture, _caption(verdict, picture.shape[1], color)]), np.uint8)
@@ -63,6 +66,12 @@ def _outline(picture: Pixels, anomaly_map: AnomalyMap, threshold: float, color: 
     factor = np.array([width / anomaly_map.shape[1], height / anomaly_map.shape[0]])
     scaled = [np.round((contour + 0.5) * factor - 0.5).astype(np.int32) for contour in contours]
     cv2.drawContours(picture, scaled, -1, color, 2, cv2.LINE_AA)
+
+
+def _frame_defect(picture: Pixels, defect: Defect, scale: float, color: tuple[int, int, int]) -> None:
+    """Draw the box of a defect with a name, thinly: what was named is the box or lies in it."""
+    x0, y0, x1, y1 = (round(value * scale) for value in defect.box_px)
+    cv2.rectangle(picture, (x0, y0), (max(x0, x1 - 1), max(y0, y1 - 1)), color, 1)
 
 
 def _number(picture: Pixels, defect: Defect, number: int, scale: float, color: tuple[int, int, int]) -> None:
@@ -92,9 +101,10 @@ def _caption(verdict: Verdict, width: int, color: tuple[int, int, int]) -> Pixel
 
 def _size_in_words(defect: Defect) -> str:
     peak = f"peak {defect.peak_score:.3g}"
+    name = "" if defect.kind == ANOMALY else f"{defect.kind}, "
     if defect.length_mm is None or defect.area_mm2 is None:
-        return f"{_short(defect.length_px)} px long, {defect.area_px} px2 (uncalibrated), {peak}"
-    return f"{_short(defect.length_mm)} mm long, {_short(defect.area_mm2)} mm2, {peak}"
+        return f"{name}{_short(defect.length_px)} px long, {defect.area_px} px2 (uncalibrated), {peak}"
+    return f"{name}{_short(defect.length_mm)} mm long, {_short(defect.area_mm2)} mm2, {peak}"
 
 
 def _short(value: float) -> str:

@@ -112,7 +112,7 @@ class FrameJudge:
         """Run the net; return the decision, the map inside the web, and why lines are UNDECIDED ("" where not)."""
         filled = fill_outside(frame.pixels, *edges, is_web_line, margin_px=self._margin_px)
         layout = self._runtime.lay_out(replace(frame, pixels=filled))
-        scores, anomaly_map = self._runtime.run_tiles(layout)
+        scores, anomaly_map, _ = self._runtime.run_tiles(layout)
         if not np.isfinite(anomaly_map).all():
             return Decision.UNDECIDED, None, "the anomaly map holds values that are not finite"
         mask = web_mask(blocks, frame.size[1], margin_px=self._margin_px) & is_web_line[:, None]

@@ -61,6 +61,11 @@ def prepare_roll(bundle: Path, roll: Path, profile_path: Path | None, options: R
     runtime = Runtime(read_bundle(bundle), num_threads=options.num_threads)
     manifest = runtime.bundle.manifest
     pixel_size = profile.pixel_size or manifest.pixel_size
+    if manifest.kinds:
+        raise InputError(
+            f"bundle {bundle}: expected a model that names no kinds, since the defects of a roll are put together from "
+            f"the anomaly map alone; got one that names {', '.join(manifest.kinds)}"
+        )
     if pixel_size is None or manifest.pixel_size is None:
         raise InputError(
             f"bundle {bundle}: expected a pixel size, a roll is measured in mm; got an uncalibrated bundle"

@@ -11,17 +11,20 @@ from lightning_fabric import Fabric
 from torch import nn
 
 from zellige.core.progress import progress
-from zellige.core.tiling import Tiles, join
+from zellige.core.tiling import Tiles
 from zellige.core.types import Sample
 from zellige.data.dataset import TileDataset
 from zellige.evaluation.predictions import PredictionSet, PredictionWriter
 from zellige.training.allocator import keep_freed_memory
+from zellige.training.frame_output import TileOutputs, kinds_of
 
 
 def predict(
     detector: nn.Module, dataset: TileDataset, split: str, *, fabric: Fabric, out_dir: Path, batch_size: int = 8
 ) -> PredictionSet:
     """Score the samples of a split ("val" or "test") once each; a sample's score is the highest of its tiles.
+
+    Where the detector names kinds, what it names is stored beside.
 
     Several processes share the samples; `out_dir` must be the same folder for all of them.
 
@@ -37,7 +40,7 @@ def predict(
         _predict(detector, dataset, own, split, fabric, _part(out_dir, split, rank), batch_size)
     fabric.barrier()
     if fabric.is_global_zero:
-        _join_parts(dataset.samples, split, world, out_dir)
+        _join_parts(dataset.samples, split, world, out_dir, kinds_of(detector))
     fabric.barrier()
     predictions = PredictionSet.load(out_dir / split, dataset.samples)
     fabric.barrier()  # before the first process goes on and moves the folder
@@ -56,7 +59,7 @@ def _predict(
     detector.to(fabric.device).eval()
     with (
         torch.inference_mode(),
-        PredictionWriter(folder, split, [dataset.samples[index] for index in indices]) as writer,
+        PredictionWriter(folder, split, [dataset.samples[i] for i in indices], kinds=kinds_of(detector)) as writer,
         progress(f"predict {split}", len(indices)) as advance,
     ):
         waiting: list[tuple[str, Tiles]] = []
@@ -75,13 +78,13 @@ def _part(out_dir: Path, split: str, rank: int) -> Path:
     return out_dir / f".{split}-{rank}"
 
 
-def _join_parts(samples: Sequence[Sample], split: str, world: int, out_dir: Path) -> None:
+def _join_parts(samples: Sequence[Sample], split: str, world: int, out_dir: Path, kinds: tuple[str, ...]) -> None:
     """Join what the processes wrote, each id once, in the order of the samples; maps are read one at a time."""
-    with PredictionWriter(out_dir / split, split, samples) as writer:
+    with PredictionWriter(out_dir / split, split, samples, kinds=kinds) as writer:
         for rank in range(min(world, len(samples))):
             part = _part(out_dir, split, rank)
             for prediction in PredictionSet.load(part, samples[rank::world]):
-                writer.write(prediction.sample.id, prediction.score, prediction.anomaly_map)
+                writer.write(prediction.sample.id, prediction.score, prediction.anomaly_map, prediction.named)
             shutil.rmtree(part)
         writer.close()
 
@@ -95,13 +98,11 @@ def _score(
 ) -> None:
     stacked = torch.from_numpy(np.concatenate([tiles.pixels for _, tiles in waiting]))
     outputs = [detector(batch.to(fabric.device)) for batch in torch.split(stacked, batch_size)]
-    maps = torch.cat([output.anomaly_map for output in outputs])[:, 0].cpu().numpy()
-    scores = torch.cat([output.score for output in outputs]).cpu().numpy()
+    gathered = TileOutputs.gather(outputs, kinds_of(detector))
     start = 0
     for sample_id, tiles in waiting:
-        stop = start + len(tiles.pixels)
-        writer.write(sample_id, float(scores[start:stop].max()), join(maps[start:stop], tiles))
-        start = stop
+        writer.write(sample_id, *gathered.of_frame(start, tiles))
+        start += len(tiles.pixels)
 
 
 def milliseconds_per_image(detector: nn.Module, dataset: TileDataset, *, fabric: Fabric, most: int = 20) -> float:
@@ -113,6 +114,6 @@ def milliseconds_per_image(detector: nn.Module, dataset: TileDataset, *, fabric:
             tiles = dataset[index]
             started = time.perf_counter()
             output = detector(torch.from_numpy(tiles.pixels).to(fabric.device))
-            join(output.anomaly_map[:, 0].cpu().numpy(), tiles)
+            TileOutputs.gather([output], kinds_of(detector)).of_frame(0, tiles)
             times.append((time.perf_counter() - started) * 1e3)
     return float(np.median(times))

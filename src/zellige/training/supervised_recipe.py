@@ -14,8 +14,8 @@ class SupervisedRecipe:
     epochs: int = 40
     batch_size: int = 16
     accumulate: int = 1
-    learning_rate: float = 1e-3
-    backbone_rate: float = 0.2
+    learning_rate: float = 3e-3
+    backbone_rate: float = 0.1
     """Learning rate of the pretrained backbone, as a factor of the others'."""
     weight_decay: float = 1e-2
     schedule: str = "cosine"
