@@ -1,5 +1,6 @@
 """Every detector that draws boxes: shapes, ranges, batches, export, a short fit that finds what it was shown."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -7,14 +8,18 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 import torch
+from lightning_fabric import Fabric
 from torch import nn
 from torchvision.ops import box_iou
 
-from tests.conftest import texture
+from tests.conftest import save_image, texture
 from zellige.core.errors import ConfigError, InputError
+from zellige.core.types import Color, Geometry, GeometryMode, LabelledBox, Sample
+from zellige.data.dataset import TileDataset
 from zellige.models.box_detector import BoxDetector
 from zellige.models.detector import BoxOutput, KindTargets, SupervisedDetector
 from zellige.models.reference_pair import ReferencePair
+from zellige.training import supervised
 from zellige.training.checkpoint import load_checkpoint, save_checkpoint
 
 TILE = 64
@@ -214,6 +219,26 @@ def test_color_and_gray_repeated_are_one(name: str) -> None:
     detector, (images, _) = MAKERS[name]().eval(), tiles(name, 0, 2)
     rgb = images.repeat_interleave(3, dim=1)
     assert torch.allclose(look(detector, images).anomaly_map, look(detector, rgb).anomaly_map, atol=1e-5)
+
+
+def test_the_supervised_trainer_fits_it(tmp_path: Path) -> None:
+    samples = []
+    for index in range(10):
+        picture, box = (part[0] for part in tiles("box_detector", index, 1))
+        path = tmp_path / f"{index}.png"
+        save_image(path, picture[0].numpy())
+        *corners, number = box[0].tolist()
+        kind = KINDS[int(number) - 1]
+        label = LabelledBox(kind=kind, box_px=tuple(corners))
+        samples.append(Sample(id=path.name, image_path=path, kind=kind, group_id=path.name, boxes=(label,)))
+    look_at = {"geometry": Geometry(mode=GeometryMode.RESIZE, height=TILE, width=TILE), "color": Color.GRAY}
+    train, val = TileDataset([], defects=samples[:8], **look_at), TileDataset(samples[8:], **look_at)
+    fabric = Fabric(accelerator="cpu", devices=1)
+    recipe = {"epochs": 6, "batch_size": 4, "warmup_epochs": 0}
+    report = supervised.fit(MAKERS["box_detector"](), train, val, fabric=fabric, run_dir=tmp_path, **recipe)
+    curve = json.loads((tmp_path / "learning_curve.json").read_text())
+    assert (report.kinds, report.num_defects, report.num_left_out) == (KINDS, 8, 0)
+    assert report.best_val_loss < curve[0]["val_loss"]
 
 
 def test_settings_that_cannot_be_are_refused() -> None:
