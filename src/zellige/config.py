@@ -16,6 +16,7 @@ from zellige.config_ignore import read_ignore_mask, to_foreground, to_ignore
 from zellige.config_kind_rules import KindRuleConfig, to_kind_rules
 from zellige.config_labels import LabelsConfig
 from zellige.config_models import (
+    BoxDetectorConfig,
     ClassifierConfig,
     DinomalyConfig,
     EfficientAdConfig,
@@ -23,6 +24,7 @@ from zellige.config_models import (
     OnePassConfig,
     PadimConfig,
     PatchCoreConfig,
+    ReferencePairConfig,
     SegmenterConfig,
     SubspaceConfig,
     SuperSimpleNetConfig,
@@ -250,6 +252,8 @@ def register_schemas() -> None:
     store.store(group="model", name="super_simple_net_schema", node=SuperSimpleNetConfig)
     store.store(group="model", name="dinomaly_schema", node=DinomalyConfig)
     store.store(group="model", name="efficient_ad_schema", node=EfficientAdConfig)
+    store.store(group="model", name="box_detector_schema", node=BoxDetectorConfig)
+    store.store(group="model", name="reference_pair_schema", node=ReferencePairConfig)
     store.store(group="model", name="segmenter_schema", node=SegmenterConfig)
     store.store(group="model", name="classifier_schema", node=ClassifierConfig)
     store.store(group="trainer", name="one_pass_schema", node=OnePassConfig)

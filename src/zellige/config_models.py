@@ -131,6 +131,35 @@ class ClassifierConfig:
 
 
 @dataclass
+class ReferencePairConfig:
+    """See zellige.models.reference_pair.ReferencePair."""
+
+    name: str = "reference_pair"
+    _target_: str = "zellige.models.reference_pair.ReferencePair"
+    kinds: list[str] = field(default_factory=list)  # empty: those of the training split; see zellige.auto_kinds
+    width: int = 32
+    depth: int = 2
+    overlap: float = 0.5
+    seed: int = 0
+
+
+@dataclass
+class BoxDetectorConfig:
+    """See zellige.models.box_detector.BoxDetector."""
+
+    name: str = "box_detector"
+    _target_: str = "zellige.models.box_detector.BoxDetector"
+    kinds: list[str] = field(default_factory=list)  # empty: those of the training split; see zellige.auto_kinds
+    backbone: str = "efficientnet_lite0"
+    stages: Any = field(default_factory=lambda: [2, 3, 4])
+    frozen_stages: int = 1
+    width: int = 64
+    depth: int = 2
+    overlap: float = 0.5
+    seed: int = 0
+
+
+@dataclass
 class OnePassConfig:
     """See zellige.training.one_pass.fit."""
 

@@ -25,6 +25,7 @@ from zellige.config import (
 )
 from zellige.config_labels import LabelsConfig
 from zellige.config_models import (
+    BoxDetectorConfig,
     ClassifierConfig,
     DinomalyConfig,
     EfficientAdConfig,
@@ -32,6 +33,7 @@ from zellige.config_models import (
     OnePassConfig,
     PadimConfig,
     PatchCoreConfig,
+    ReferencePairConfig,
     SegmenterConfig,
     SubspaceConfig,
     SuperSimpleNetConfig,
@@ -47,12 +49,14 @@ from zellige.data.roll_tiles import RollTiles
 from zellige.data.splits import Fractions
 from zellige.data.synthetic import SyntheticWeb
 from zellige.evaluation.calibrate import Target
+from zellige.models.box_detector import BoxDetector
 from zellige.models.classifier import Classifier
 from zellige.models.detector import GradientDetector, OnePassDetector, SupervisedDetector
 from zellige.models.dinomaly import Dinomaly
 from zellige.models.efficient_ad import EfficientAd
 from zellige.models.padim import Padim
 from zellige.models.patchcore import PatchCore
+from zellige.models.reference_pair import ReferencePair
 from zellige.models.segmenter import Segmenter
 from zellige.models.subspace import Subspace
 from zellige.models.super_simple_net import SuperSimpleNet
@@ -86,6 +90,8 @@ def test_the_options_are_found() -> None:
         (SubspaceConfig, Subspace),
         (PadimConfig, Padim),
         (SuperSimpleNetConfig, SuperSimpleNet),
+        (BoxDetectorConfig, BoxDetector),
+        (ReferencePairConfig, ReferencePair),
         (DinomalyConfig, Dinomaly),
         (EfficientAdConfig, EfficientAd),
         (SegmenterConfig, Segmenter),

@@ -354,6 +354,17 @@ def test_declared_defects_in_train_are_labels_to_learn_from_and_never_go_to_val(
     )
 
 
+def test_declared_defects_in_train_are_held_out_where_that_is_asked_for(tmp_path: Path) -> None:
+    for i in range(10):
+        save(declared(tmp_path) / f"train/cut/{i}.png", picture(2000 + i))
+    splits, _ = load(tmp_path, fractions=Fractions(train=0.8, val=0.2, test=0.0, val_defects=0.3))
+    held_out = [sample.id for sample in splits.val if sample.is_defective]
+    assert len(held_out) == 3
+    assert sorted([*ids(splits.train_defects), *held_out]) == [f"train/cut/{i}.png" for i in range(10)]
+    assert sum(not sample.is_defective for sample in splits.val) == 2
+    assert len(splits.test) == 8
+
+
 def test_defects_alone_in_train_are_no_good_images(tmp_path: Path) -> None:
     save(tmp_path / "train/cut/0.png", picture(1))
     save(tmp_path / "test/good/0.png", picture(2))

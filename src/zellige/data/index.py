@@ -280,7 +280,8 @@ def _warnings(
     if not any(sample.is_defective for sample in splits.test):
         warnings.append("no defective images in test: the escape rate cannot be measured")
     is_declared = any(row.split is not None for row in listing.rows)
-    for split in ("val", "train"):
+    has_val = any(row.split == "val" for row in listing.rows)
+    for split in ("val", "train") if has_val else ("train",):
         name = f"{split}_defects"
         if is_declared and getattr(fractions, name) > 0:
             warnings.append(f"fractions.{name} is not used: the layout declares its splits; put defects under {split}")

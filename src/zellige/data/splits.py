@@ -17,7 +17,8 @@ from zellige.data.formats import SPLIT_NAMES, Row, Skipped
 class Fractions:
     """Shares of the good samples, dealt by group.
 
-    A layout with declared splits uses `val` alone: that share of its train/good becomes val where it declares no val.
+    A layout with declared splits uses `val` and `val_defects` alone: those shares of its good and defective training
+    samples become val where it declares no val.
     """
 
     train: float = 0.6
@@ -110,8 +111,10 @@ def _assign_declared(rows: Sequence[Row], groups: Sequence[str], fractions: Frac
     if not any(row.split == "val" for row in rows):
         dealt = list(zip(groups, splits, rows, strict=True))
         with_defect = {group for group, split, row in dealt if split == "train" and row.sample.is_defective}
-        sizes = Counter(group for group, split, _ in dealt if split == "train" and group not in with_defect)
-        deal = deal_groups(sizes, {"train": 1 - fractions.val, "val": fractions.val}, seed)
+        deal = {}
+        for has_defect, share in ((False, fractions.val), (True, fractions.val_defects)):
+            in_train = (group for group, split, _ in dealt if split == "train" and (group in with_defect) is has_defect)
+            deal |= deal_groups(Counter(in_train), {"train": 1 - share, "val": share}, seed)
         splits = [deal.get(g, "train") if s == "train" else s for g, s in zip(groups, splits, strict=True)]
     return Assignment(splits=splits, dropped=dropped)
 

@@ -39,6 +39,7 @@ class TunedBackbone(nn.Module):
         self.body = FrozenBackbone(name, loaded)
         self._chosen = [loaded.index(stage) for stage in stages]
         self.num_channels = tuple(self.body.num_channels[place] for place in self._chosen)
+        self.strides = tuple(self.body.strides[place] for place in self._chosen)
         self._unfreeze(loaded.index(frozen_stages - 1) if frozen_stages else None)
 
     def _unfreeze(self, last_frozen: int | None) -> None:
