@@ -285,7 +285,10 @@ def build(node: Any, **more: Any) -> Any:
 
 def _class_of(node: Any) -> Any:
     _check_target(node._target_)
-    return get_class(str(node._target_))
+    try:
+        return get_class(str(node._target_))
+    except ImportError:
+        raise ConfigError(f"_target_: expected a class of zellige, got {node._target_}, which there is not") from None
 
 
 def _check_target(target: object) -> None:

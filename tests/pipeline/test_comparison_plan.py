@@ -88,7 +88,7 @@ def test_a_candidate_may_hold_its_own_seed_still() -> None:
 
 
 def test_the_models_that_there_are() -> None:
-    learn_from_labels = {"classifier", "segmenter"}
+    learn_from_labels = {"box_detector", "classifier", "reference_pair", "segmenter"}
     assert list(plan_of("models=all").candidates) == [name for name in MODELS if name not in learn_from_labels]
     assert list(plan_of().candidates) == ["patchcore"]
     assert list(plan_of("models=patchcore", "seeds=[0]").candidates) == ["patchcore"]
