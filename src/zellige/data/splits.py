@@ -111,7 +111,7 @@ def _assign_declared(rows: Sequence[Row], groups: Sequence[str], fractions: Frac
     if not any(row.split == "val" for row in rows):
         dealt = list(zip(groups, splits, rows, strict=True))
         with_defect = {group for group, split, row in dealt if split == "train" and row.sample.is_defective}
-        deal = {}
+        deal: dict[str, str] = {}
         for has_defect, share in ((False, fractions.val), (True, fractions.val_defects)):
             in_train = (group for group, split, _ in dealt if split == "train" and (group in with_defect) is has_defect)
             deal |= deal_groups(Counter(in_train), {"train": 1 - share, "val": share}, seed)
