@@ -186,7 +186,8 @@ def _centers(height: int, width: int, stride: int, device: torch.device) -> Tens
 def _map(scores: Tensor, grids: Sequence[tuple[int, int]], size: tuple[int, int]) -> Tensor:
     """The highest probability at each pixel (B, 1, H, W), from that of each place (B, A) of all grids."""
     levels: list[Tensor] = []
-    for part, grid in zip(torch.split(scores, [height * width for height, width in grids], dim=1), grids, strict=True):
+    parts = torch.split(scores, [height * width for height, width in grids], dim=1)
+    for part, grid in zip(parts, grids, strict=True):
         level = part.reshape(-1, 1, *grid)
         levels.append(level if not levels else F.interpolate(level, size=list(grids[0]), mode="nearest"))
     highest = levels[0]
