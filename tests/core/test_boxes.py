@@ -107,11 +107,22 @@ def test_a_resized_box_is_scaled_and_clipped_to_the_frame() -> None:
 def test_what_is_not_inspected_or_beyond_the_frame_has_no_boxes() -> None:
     tiles = tiles_of(40, 112, ignore=(IgnoredShape(columns=(0, 20)),))  # mirrored from row 40 on
     found = np.zeros((2, 3, 6), np.float32)
-    found[0, 0] = (10, 5, 28, 15, 0.9, 1)  # center at x 19
-    found[0, 1] = (10, 25, 32, 35, 0.8, 1)  # center at x 21
+    found[0, 0] = (4, 5, 22, 15, 0.9, 1)  # 2 px of it are inspected, by which boxes may be too large
+    found[0, 1] = (2, 25, 23, 35, 0.8, 1)  # 3 px of it are
     found[1, 0] = (20, 44, 40, 60, 0.9, 1)  # in the mirror image
     joined = join_boxes(found, tiles, KINDS)
-    np.testing.assert_allclose(joined.boxes, [[10, 25, 32, 35, 0.8, 1]])
+    np.testing.assert_allclose(joined.boxes, [[2, 25, 23, 35, 0.8, 1]])
+
+
+def test_no_kind_crowds_another_out() -> None:
+    geometry = Geometry(mode=GeometryMode.TILES, height=64, width=64)
+    tiles = cut(Frame(pixels=np.zeros((64, 64 * 12), np.uint8), pixel_size=None, source_id="f"), geometry)
+    found = np.zeros((12, 100, 6), np.float32)
+    for row in range(100):
+        x, y = row % 10 * 6, row // 10 * 6
+        found[:, row] = (x, y, x + 4, y + 4, 0.9, 1)
+    found[11, 99] = (54, 54, 58, 58, 0.5, 2)  # the worst of 1200
+    assert (join_boxes(found, tiles, KINDS).boxes[:, 5] == 2).sum() == 1
 
 
 def test_values_that_are_not_finite_are_kept_for_decide_and_numbers_of_no_kind_refused() -> None:

@@ -1,6 +1,7 @@
 """Numbers where a part of the images is not inspected: inside only, and nothing vanishes in silence."""
 
 import json
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -9,10 +10,11 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 from zellige.core.errors import InputError
 from zellige.core.roi import BACKGROUND, IGNORED
-from zellige.core.types import Calibration
+from zellige.core.types import Calibration, LabelledBox, Prediction, Sample
 from zellige.evaluation.calibrate import Target, calibrate
 from zellige.evaluation.contact_sheet import load_case
 from zellige.evaluation.pictures import typical_hits, worst_escapes
+from zellige.evaluation.pixels import is_defect_ignored
 from zellige.evaluation.report import evaluate, write_predictions_csv
 
 ONE = Calibration(pixel_threshold=0.5, reject_score=1.0, accept_score=1.0, fitted_on="", target="t", guarantee="shown")
@@ -127,3 +129,10 @@ def test_a_picture_shows_the_region_hatched(predictions_of, pieces, tmp_path):
     assert case.image[:, : edge - 3].mean() < 150
     assert (case.image[:, edge + 3 :] == 200).all()
     assert 0 <= case.anomaly_map.min() <= case.anomaly_map.max() <= 1
+
+
+@pytest.mark.parametrize(("boxes", "is_ignored"), [([(1, 2, 8, 9)], True), ([(1, 2, 8, 9), (8, 3, 12, 6)], False)])
+def test_a_defect_that_boxes_alone_show_is_ignored_where_all_of_them_are(boxes, is_ignored):
+    drawn = tuple(LabelledBox(kind="hole", box_px=box) for box in boxes)
+    sample = Sample(id="a", image_path=Path("a.png"), kind="hole", group_id="a", boxes=drawn)
+    assert is_defect_ignored(Prediction(sample=sample, score=0.0, anomaly_map=noise_map(0))) is is_ignored

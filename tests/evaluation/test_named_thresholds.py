@@ -162,8 +162,9 @@ def test_a_defect_that_its_rule_excuses_counts_as_an_escape(tmp_path: Path) -> N
 
 def test_what_cannot_be_calibrated_is_one_line(tmp_path: Path) -> None:
     predictions = set_of(tmp_path, [([], [])] * 3 + [([("hole", WHERE)], [("hole", WHERE, 0.9)])] * 9)
-    with pytest.raises(InputError, match="at least 5 good images in VAL, got 3"):
-        calibrate(predictions, Target())
+    assert calibrate(predictions, Target()).guarantee.startswith("NOT SHOWN: n=3 is too small")
+    with pytest.raises(InputError, match="n=3 is too small"):
+        calibrate(predictions, Target(), on_too_few="error")
     with pytest.raises(ConfigError, match="expected one of dust, hole, unknown, got kind 'crack'"):
         calibrate(predictions, Target(), min_good=3, kind_rules=(KindRule(kind="crack"),))
     defective = predictions.samples[3:]

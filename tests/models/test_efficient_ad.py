@@ -11,7 +11,7 @@ from zellige.core.errors import ConfigError, InputError
 from zellige.models.dead_leaves import dead_leaves
 from zellige.models.detector import Features, Targets
 from zellige.models.efficient_ad import EfficientAd, hard_loss, in_other_light
-from zellige.training import gradient
+from zellige.training import loop
 from zellige.training.resume import Progress, save_progress
 
 SIZE = (64, 96)
@@ -248,7 +248,7 @@ def test_a_fit_that_was_cut_short_ends_as_if_nothing_had_been(tmp_path: Path, mo
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(gradient, "save_progress", save_and_stop)
+        patch.setattr(loop, "save_progress", save_and_stop)
         with pytest.raises(KeyboardInterrupt):
             run(small_net(), train, val, tmp_path / "cut", **settings)
     run(resumed, train, val, tmp_path / "cut", **settings)

@@ -1,5 +1,7 @@
 """Boxes x0, y0, x1, y1: how far they agree, and how those of overlapping tiles become those of the frame."""
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -83,7 +85,7 @@ def _place(boxes: NDArray[np.float32], tiles: Tiles | Layout) -> _Parts:
     size = np.array([tiles.geometry.width, tiles.geometry.height], np.float64)
     owners, places = np.nonzero((boxes != 0).any(axis=2))
     rows = boxes[owners, places].astype(np.float64)
-    best = np.argsort(-rows[:, 4], kind="stable")[:_MOST]
+    best = _most_likely(rows)
     rows, owners = rows[best], owners[best]
     starts = corners[owners][:, ::-1]
     if is_resized:
@@ -98,6 +100,17 @@ def _place(boxes: NDArray[np.float32], tiles: Tiles | Layout) -> _Parts:
         is_after = (starts + size - rows[:, 2:4] <= _SEAM_PX) & (starts < last)
         is_cut = np.asarray((is_before | is_after).any(axis=1), bool)
     return _Parts(rows[:, :4], rows[:, 4], rows[:, 5], places_px, owners, is_cut)
+
+
+def _most_likely(rows: Boxes) -> NDArray[np.int64]:
+    """Number the `_MOST` boxes to look at, the best first; no kind crowds another out."""
+    order = np.argsort(-rows[:, 4], kind="stable")
+    turns = np.zeros(len(rows), np.int64)  # of each box among those of its kind
+    for kind in np.unique(rows[:, 5]):
+        own = order[rows[order, 5] == kind]
+        turns[own] = np.arange(len(own))
+    kept = order[np.argsort(turns[order], kind="stable")[:_MOST]]
+    return kept[np.argsort(-rows[kept, 4], kind="stable")]
 
 
 def _merge(parts: _Parts) -> Boxes:
@@ -160,11 +173,22 @@ def _inside_frame(rows: Boxes, tiles: Tiles | Layout) -> NDArray[np.float32]:
     height, width = tiles.frame_size
     x, y = (rows[:, 0] + rows[:, 2]) / 2, (rows[:, 1] + rows[:, 3]) / 2
     is_kept = (x >= 0) & (x < width) & (y >= 0) & (y < height)
-    rows, x, y = rows[is_kept], x[is_kept], y[is_kept]
-    if tiles.roi is not None:
-        rows = rows[tiles.roi.inspected[y.astype(int), x.astype(int)]]
+    rows = rows[is_kept]
     rows[:, :4] = rows[:, :4].clip(0, [width, height, width, height])
+    if tiles.roi is not None:
+        rows = rows[[is_box_inspected(row[:4], tiles.roi.inspected) for row in rows]]
     return np.ascontiguousarray(rows, np.float32)
+
+
+def is_box_inspected(box: Sequence[float] | Boxes, inspected: Mask) -> bool:
+    """Whether a box x0, y0, x1, y1 reaches into what is inspected, (H, W) bool, by more than boxes are loose.
+
+    A defect that lies partly in an ignored region is found; one that only touches its border is not.
+    """
+    grow = [min(_SEAM_PX, (box[axis + 2] - box[axis]) / 2 - 0.5) for axis in (0, 1)]
+    x0, y0 = (max(0, math.floor(box[axis] + grow[axis])) for axis in (0, 1))
+    x1, y1 = (math.ceil(box[axis + 2] - grow[axis]) for axis in (0, 1))
+    return bool(inspected[y0 : max(y1, y0 + 1), x0 : max(x1, x0 + 1)].any())
 
 
 def _intersection(first: Boxes, second: Boxes) -> Boxes:

@@ -38,8 +38,8 @@ class Layout:
     """Where the tiles of one frame lie, before any is copied: for large frames, whose tiles are run a few at a time.
 
     `whole` is the frame as the net sees it, filled where it is not inspected, resized or mirrored up to a tile; `parts`
-    are views (h, w) or (h, w, 3) of it, `template_parts` the same of its template, none without one. The rest is as in
-    `Tiles`.
+    are views (h, w) or (h, w, 3) of it. `template_whole` and `template_parts` are the same of its template, None and
+    none without one. The rest is as in `Tiles`.
     """
 
     whole: Pixels
@@ -49,6 +49,7 @@ class Layout:
     frame_size: tuple[int, int]
     geometry: Geometry
     roi: Roi | None = None
+    template_whole: Pixels | None = None
     template_parts: tuple[Pixels, ...] = ()
     shift: Shift | None = None
 
@@ -161,7 +162,8 @@ def lay_out(frame: Frame, geometry: Geometry, *, shift: Shift | None = None) -> 
     template, shift = place_template(frame, pixels, geometry, roi, shift)
     if template is None:
         return layout
-    return replace(layout, template_parts=_grid(template, geometry, roi).parts, shift=shift)
+    placed = _grid(template, geometry, roi)
+    return replace(layout, template_whole=placed.whole, template_parts=placed.parts, shift=shift)
 
 
 def _grid(image: Pixels, geometry: Geometry, roi: Roi | None) -> Layout:

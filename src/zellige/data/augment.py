@@ -138,6 +138,7 @@ def _shaken(*, degrees: float, scale: float, shift: float, light: float) -> list
             keep_ratio=True,
             translate_percent={"x": (-shift, shift), "y": (-shift, shift)},
             border_mode=cv2.BORDER_REFLECT_101,
+            rotate_method="ellipse",  # the box of a turned box's corners would be far too large
             p=1.0,
         ),
         A.RandomBrightnessContrast(brightness_limit=light, contrast_limit=light, p=1.0),

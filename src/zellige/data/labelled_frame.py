@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from zellige.core.image_files import Mask, read_frame, read_mask
+from zellige.core.image_files import Mask, read_mask, read_sample
 from zellige.core.tiling import Layout, lay_out, seen_alike
 from zellige.core.types import Color, Geometry, GeometryMode, Pixels, Sample
 from zellige.data.labelled_tile import Boxes, LabelledTile, clipped
@@ -20,7 +20,7 @@ _COVERED = 32
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class LabelledFrame:
-    """An image uint8 (C, H, W) as the net sees it, and its labels.
+    """An image uint8 (C, H, W), or with its template (2 C, H, W), as the net sees it, and its labels.
 
     `numbers` uint8 (H, W) is the kind of each pixel, 0 good; `inspected` (H, W) bool or None where all is; `corners`
     are (y, x) of the tiles of evaluation.
@@ -80,7 +80,7 @@ def label_frame(sample: Sample, kinds: Mapping[str, int], *, geometry: Geometry,
     named = {box.kind for box in sample.boxes} or ({sample.kind} if sample.is_defective else set())
     if unknown := named - kinds.keys():
         return f"of a kind that is not in the training split ({min(unknown)})"
-    frame = read_frame(sample.image_path, color=color, pixel_size=sample.pixel_size)
+    frame = read_sample(sample, color=color)
     layout = lay_out(frame, geometry)
     has_place = sample.mask_path is not None or bool(sample.boxes) or not sample.is_defective
     if not has_place and len(layout.parts) > 1:
@@ -91,9 +91,10 @@ def label_frame(sample: Sample, kinds: Mapping[str, int], *, geometry: Geometry,
         layers = [(number, mask) for number, mask in layers if mask.any()]
         if not layers:
             return "with defects where nothing is inspected"
-    numbers, whole = _painted(layers, layout), layout.whole
+    numbers = _painted(layers, layout)
+    seen = [layout.whole] if layout.template_whole is None else [layout.whole, layout.template_whole]
     return LabelledFrame(
-        pixels=np.ascontiguousarray(whole[None] if whole.ndim == 2 else whole.transpose(2, 0, 1)),
+        pixels=np.concatenate([one[None] if one.ndim == 2 else one.transpose(2, 0, 1) for one in seen]),
         numbers=numbers,
         boxes=_scaled_boxes(sample, kinds, layout) if sample.boxes else _boxes_of(numbers),
         has_mask=sample.mask_path is not None or not sample.is_defective,

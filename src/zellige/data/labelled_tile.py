@@ -13,7 +13,8 @@ from zellige.core.types import Pixels
 Boxes = NDArray[np.float32]
 
 LEAST_LEFT = 0.25
-"""Share of a box that a tile must show for the box to be one of the tile's."""
+"""Share of a box that a tile must show for the box to be one of the tile's; of a box larger than the tile, of what the
+tile can show of it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -44,7 +45,8 @@ def clipped(boxes: Boxes, corner: tuple[int, int], size: tuple[int, int]) -> Box
     offset, limit = np.array([corner[1], corner[0]] * 2), np.array([size[1], size[0]] * 2)
     moved = boxes.copy()
     moved[:, :4] = np.clip(boxes[:, :4] - offset, 0, limit)
-    return np.asarray(moved[_areas(moved) >= LEAST_LEFT * _areas(boxes)])
+    most = np.minimum(boxes[:, 2:4] - boxes[:, :2], limit[:2]).prod(axis=1)
+    return np.asarray(moved[_areas(moved) >= LEAST_LEFT * most])
 
 
 def _areas(boxes: Boxes) -> Boxes:

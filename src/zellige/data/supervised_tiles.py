@@ -40,6 +40,8 @@ class SupervisedTiles:
         """
         self.samples: tuple[Sample, ...] = dataset.samples + dataset.defects
         self.num_left_out = 0
+        self.num_placed = 0
+        """Defective images that say where their defects are."""
         """Images that nothing can be learned from."""
         self._numbers = {kind: number for number, kind in enumerate(kinds, start=1)}
         self._geometry, self._color = dataset.geometry, dataset.color
@@ -78,6 +80,7 @@ class SupervisedTiles:
                 reasons[frame] += 1
                 continue
             usable.append(index)
+            self.num_placed += frame.has_place and self.samples[index].is_defective
             for part in (frame.pixels, frame.numbers, frame.boxes):
                 self._digest.update(repr(part.shape).encode() + np.ascontiguousarray(part).tobytes())
             self._digest.update(repr((frame.has_mask, frame.has_place, frame.kind)).encode())

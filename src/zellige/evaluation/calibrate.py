@@ -74,7 +74,7 @@ def calibrate(
         predictions: of split "val".
         min_area_mm2: smallest defect that rejects, mm2; every sample must have a pixel size.
         min_area_px: the same in pixels; at most one of the two.
-        pixel_false_alarm: in (0, 1).
+        pixel_false_alarm: in (0, 1); for models without kinds, where VAL has no masks.
         on_too_few: "widen" takes the outermost score and says NOT SHOWN, "error" refuses.
         min_good: fewer good samples than this (or fewer defective ones under an escape target) are always refused.
         kind_rules: what each kind means for the decision; see `core.kind_rules`.
@@ -219,7 +219,8 @@ def check_calibration(
     if target.false_reject_rate is not None:
         num_good = len(val) - num_defective
         if num_good or not (names_kinds and num_defective):
-            _check_enough(num_good, min_good, "good")
+            # Where a set without good images is accepted, one with a few is too: its limit is wide, and says so.
+            _check_enough(num_good, 1 if names_kinds and num_defective else min_good, "good")
             zeros = np.zeros(num_good)
             limits.append(upper_limit(zeros, target.false_reject_rate, target.delta, "false_reject_rate", "good"))
         elif on_too_few == "error":

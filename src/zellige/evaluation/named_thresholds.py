@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from zellige.core.boxes import Boxes, box_iou
+from zellige.core.boxes import Boxes, box_iou, is_box_inspected
 from zellige.core.decision import decide, min_area_in_px
 from zellige.core.named import FoundBoxes
 from zellige.core.named_defects import counted_score
@@ -89,7 +89,8 @@ def _tried(prediction: Prediction, truth: Boxes, kinds: Sequence[str]) -> list[t
     named = prediction.named
     if isinstance(named, FoundBoxes):
         order = np.argsort(-named.boxes[:, 4], kind="stable")
-        names = [named.names[index] for index in order]
+        every = named.names
+        names = [every[index] for index in order]
         is_hit = match_boxes(named.boxes[order, :4].astype(np.float64), names, truth, kinds)
         return list(zip(named.boxes[order, 4].tolist(), is_hit, strict=True))
     tried = []
@@ -103,12 +104,7 @@ def _tried(prediction: Prediction, truth: Boxes, kinds: Sequence[str]) -> list[t
 def _labelled(prediction: Prediction) -> tuple[Boxes, list[str]]:
     """The labelled boxes that were to be found."""
     inspected = is_inspected(prediction.anomaly_map)
-    height, width = inspected.shape
-    kept = []
-    for box in prediction.sample.boxes:
-        x, y = (box.box_px[0] + box.box_px[2]) / 2, (box.box_px[1] + box.box_px[3]) / 2
-        if inspected[min(int(y), height - 1), min(int(x), width - 1)]:
-            kept.append(box)
+    kept = [box for box in prediction.sample.boxes if is_box_inspected(box.box_px, inspected)]
     return np.array([box.box_px for box in kept], np.float64).reshape(-1, 4), [box.kind for box in kept]
 
 

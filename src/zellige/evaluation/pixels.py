@@ -42,7 +42,11 @@ def is_defect_ignored(prediction: Prediction) -> bool:
     if not prediction.sample.is_defective or not (prediction.anomaly_map == IGNORED).any():
         return False
     drawn = _read_drawn(prediction)
-    return drawn is not None and bool((prediction.anomaly_map[drawn] == IGNORED).all())
+    if drawn is not None:
+        return bool((prediction.anomaly_map[drawn] == IGNORED).all())
+    boxes = [box.box_px for box in prediction.sample.boxes]
+    windows = [np.s_[int(y0) : math.ceil(y1), int(x0) : math.ceil(x1)] for x0, y0, x1, y1 in boxes]
+    return bool(windows) and all(bool((prediction.anomaly_map[window] == IGNORED).all()) for window in windows)
 
 
 def _read_drawn(prediction: Prediction) -> Mask | None:

@@ -7,6 +7,7 @@ Shapes: B tiles of H x W px; levels (B, width, h_i, w_i), the finest first.
 """
 
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +20,9 @@ from zellige.models.tuned_backbone import TunedBackbone
 
 class BoxDetector(nn.Module):
     """A backbone that learns, a pyramid and a head."""
+
+    needs_places: Literal[True] = True
+    """Labels of whole images teach it nothing."""
 
     def __init__(
         self,

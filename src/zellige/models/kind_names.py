@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from zellige.core.errors import ConfigError
+from zellige.core.named import UNKNOWN_KIND
 from zellige.core.types import GOOD
 
 _MOST_KINDS = 255
@@ -20,9 +21,9 @@ def check_kinds(kinds: Sequence[str], least_confidence: float) -> tuple[str, ...
     """Check a detector's settings `kinds` and `least_confidence` and return the kinds.
 
     Raises:
-        ConfigError: a name twice, an empty one, "good", or too many; a confidence that is no probability.
+        ConfigError: a name twice, an empty one, "good", "unknown", or too many; a confidence that is no probability.
     """
-    if len(set(kinds)) != len(kinds) or not all(kinds) or GOOD in kinds or len(kinds) > _MOST_KINDS:
+    if len(set(kinds)) != len(kinds) or not all(kinds) or {GOOD, UNKNOWN_KIND} & {*kinds} or len(kinds) > _MOST_KINDS:
         raise ConfigError(f"kinds: expected up to {_MOST_KINDS} names of defects, once each, got {list(kinds)}")
     if not 0 <= least_confidence <= 1:
         raise ConfigError(f"least_confidence: expected 0 to 1, got {least_confidence}")

@@ -37,6 +37,9 @@ class ReferencePair(nn.Module):
 
     is_pair: Literal[True] = True
 
+    needs_places: Literal[True] = True
+    """Labels of whole images teach it nothing."""
+
     def __init__(
         self,
         *,

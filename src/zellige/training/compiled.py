@@ -16,11 +16,15 @@ def compiled_embed(detector: nn.Module, *, is_wanted: bool, fabric: Fabric) -> I
     """Compile the detector's `embed` while the context lasts; what is exported afterwards is the plain detector.
 
     Raises:
-        ConfigError: there is no compiler that works.
+        ConfigError: there is no compiler that works, or nothing to compile.
     """
     if not is_wanted:
         yield
         return
+    if not hasattr(detector, "embed"):
+        raise ConfigError(
+            "engine.compile=true: expected a model with a part that does not learn, got one that learns as a whole"
+        )
     _check_compiler(fabric.device)
     changed: Any = detector
     changed.embed = torch.compile(changed.embed)

@@ -79,6 +79,11 @@ def fit(
     started = time.perf_counter()
     tiles, held_out = (SupervisedTiles(part, kinds, cache_mb=recipe.cache_mb // 2) for part in (train, val))
     _scan(tiles, held_out, fabric)
+    if getattr(detector, "needs_places", False) and not (tiles.num_placed and held_out.num_placed):
+        raise InputError(
+            "fit: expected boxes or masks of defects in train and in VAL, which this model learns from, got "
+            f"{tiles.num_placed} and {held_out.num_placed} images with them"
+        )
     read_seconds = time.perf_counter() - started
     done = learn(
         detector.objective(), _lessons(detector, tiles, held_out, recipe, fabric), recipe.steps(), fabric, run_dir
