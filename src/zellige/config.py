@@ -39,7 +39,7 @@ from zellige.data.additions import add_images
 from zellige.data.index import Rules, place
 from zellige.data.pairs import with_templates, without_templates
 from zellige.data.report import DataReport
-from zellige.data.resolution import check_resolution
+from zellige.data.resolution import check_resolution, coarsest_pixel_size
 from zellige.data.splits import Fractions
 from zellige.data.synthetic import SyntheticWeb, make_synthetic_set
 from zellige.evaluation.calibrate import Target
@@ -387,7 +387,8 @@ def load_data(config: DataConfig, model: Any = None, *, needs_good: bool = True)
     pixel_size = to_pixel_size(config.pixel_size_mm)
     if config.split_seed < 0:
         raise ConfigError(f"data.split_seed: expected 0 or more, got {config.split_seed}")
-    check_resolution(pixel_size, config.smallest_defect_mm)
+    if pixel_size is not None:  # before anything is cut or drawn
+        check_resolution(pixel_size, config.smallest_defect_mm)
     root, fractions = Path(config.root), Fractions(**vars(config.fractions))
     if config.rolls is not None:
         root = cut_rolls(config.rolls, root, pixel_size, config.color, fractions, seed=config.split_seed)
@@ -406,6 +407,7 @@ def load_data(config: DataConfig, model: Any = None, *, needs_good: bool = True)
     placement = place(root, config.layout, rules, color=config.color)
     for added in config.additions:
         placement = add_images(placement, Path(added), rules)
+    check_resolution(coarsest_pixel_size(placement.splits), config.smallest_defect_mm)
     if model is None:
         return placement.splits, placement.report
     is_pair = getattr(_class_of(model), "is_pair", False)

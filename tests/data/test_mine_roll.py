@@ -12,10 +12,11 @@ from zellige.core.errors import InputError
 from zellige.core.types import Color
 from zellige.data.additions import list_good
 from zellige.data.mine_roll import Mined, mine_roll, write_mined
+from zellige.data.roll_tiles import find_rolls
 from zellige.station.runtime import Runtime
 from zellige.station.sources import RollSource, open_source
 
-WIDTH = 160
+WIDTH, ROLL = 160, "2024.05.01"
 SPOTS = {(500, 40): 250, (100, 120): 230, (640, 80): 210, (505, 44): 240}
 """Level by line and column; a pixel's anomaly is its distance from 128. The last one is beside the first."""
 
@@ -31,7 +32,7 @@ def source(tmp_path: Path) -> RollSource:
     pixels = good_pixels(900, WIDTH)
     for (y, x), level in SPOTS.items():
         pixels[y, x] = level
-    folder = tmp_path / "roll 7"
+    folder = tmp_path / ROLL
     folder.mkdir()
     for start in range(0, 900, 100):
         save(folder / f"f_{start // 100}.png", pixels[start : start + 100])
@@ -54,10 +55,10 @@ def test_the_worst_places_apart_from_each_other(runtime: Runtime, source: RollSo
 
 
 def test_holes_and_the_end_of_the_roll_are_no_images(runtime: Runtime, source: RollSource, tmp_path: Path) -> None:
-    (tmp_path / "roll 7" / "f_5.png").unlink()  # with the worst place
+    (tmp_path / ROLL / "f_5.png").unlink()  # with the worst place
     found = mine_roll(
         runtime,
-        open_source(tmp_path / "roll 7", width_px=None, color=Color.GRAY),
+        open_source(tmp_path / ROLL, width_px=None, color=Color.GRAY),
         count=3,
         height=(96, 96),
         width=(80, 80),
@@ -67,11 +68,12 @@ def test_holes_and_the_end_of_the_roll_are_no_images(runtime: Runtime, source: R
 
 
 def test_what_is_written_can_join_a_run(runtime: Runtime, source: RollSource, tmp_path: Path) -> None:
+    assert list(find_rolls(tmp_path)) == [ROLL]
     found, out = mine(runtime, source, 12), tmp_path / "mined"
     write_mined(found, source, runtime.bundle.manifest.pixel_size, out)
     rows = list_good(out, None).rows
     assert len(rows) == len(found)
-    assert {row.sample.group_id for row in rows} == {"roll 7"}
+    assert {row.sample.group_id for row in rows} == {ROLL}  # as data=roll names its group
     assert {row.sample.pixel_size for row in rows} == {runtime.bundle.manifest.pixel_size}
     first = cv2.imread(str(rows[0].sample.image_path), cv2.IMREAD_UNCHANGED)
     assert (first.shape, int(first.max())) == ((96, 80), 250)

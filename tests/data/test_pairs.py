@@ -180,6 +180,21 @@ def test_deeppcb_becomes_a_manifest_with_templates(tmp_path: Path) -> None:
     assert [image.template_path for image in again.images] == [copied, None]
 
 
+def test_templates_of_one_name_are_all_copied(tmp_path: Path) -> None:
+    """The file that the second would get, by its image's name, is the first's."""
+    rows = {"1": "a/x.png", "x": "b/x.png", "2": "c/x.png"}
+    text = ["path,kind,template", *(f"images/{name}.png,good,{gold}" for name, gold in rows.items())]
+    for kind, (name, gold) in enumerate(rows.items()):
+        save_image(tmp_path / "set/images" / f"{name}.png", surface(kind, SIZE, *MOVED))
+        save_image(tmp_path / "set" / gold, surface(kind, SIZE))
+    (tmp_path / "set/manifest.csv").write_text("\n".join(text) + "\n")
+    convert_labels(read(tmp_path / "set"), "manifest", tmp_path / "out")
+    copied = {row.sample.id: row.sample.template_path for row in read_manifest(tmp_path / "out", None).rows}
+    assert {name: path.read_bytes() for name, path in copied.items()} == {
+        f"images/{name}.png": (tmp_path / "set" / gold).read_bytes() for name, gold in rows.items()
+    }
+
+
 def test_a_template_of_many_images_is_copied_once(tmp_path: Path) -> None:
     labels = read(write_set(tmp_path / "set"))
     save_image(tmp_path / "set/img/gold/0.png", surface(3, SIZE))

@@ -137,6 +137,23 @@ def test_good_images_are_evenly_chosen(tmp_path: Path) -> None:
     assert (min(lines), max(lines)) == (0, 5 * SIDE)
 
 
+def test_a_defect_that_no_image_shows_is_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Lines 200 to 299 are missing."""
+    (tmp_path / "rolls").mkdir()
+    write_rolls(tmp_path / "rolls", 3)
+    (tmp_path / "rolls/roll0/f_2.png").unlink()
+    drawn = write_defects(tmp_path / "d.csv", ("roll0", 50, 230, 60, 240, "hole"), ("roll0", 50, 150, 60, 160, "hole"))
+    make_roll_set(tmp_path / "set", settings(tmp_path / "rolls", defects=drawn), Fractions(), seed=0)
+    (message,) = (
+        record.getMessage()
+        for record in caplog.records
+        if record.name == "zellige.data.roll_tiles" and record.levelname == "WARNING"
+    )
+    assert message.endswith(
+        "roll0: the defect hole at line 230, column 50 is in no image: it is not inside 64 lines without a hole"
+    )
+
+
 def test_no_image_lies_over_a_hole(tmp_path: Path) -> None:
     folder = tmp_path / "roll"
     pixels = roll_pixels(0)

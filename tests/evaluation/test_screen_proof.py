@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -24,7 +25,7 @@ Place = tuple[int, int]
 def prove(predictions_of: Callable[[str, Sequence[Piece]], PredictionSet]) -> Callable[..., ScreenProof]:
     """Pieces: kind, score, places where the map is 0.9 (and 0.7 after the first), places that are bright."""
 
-    def run(pieces: Sequence[tuple[str, float, list[Place], list[Place]]], **asked: float) -> ScreenProof:
+    def run(pieces: Sequence[tuple[str, float, list[Place], list[Place]]], **asked: Any) -> ScreenProof:
         stored = []
         for kind, score, peaks, _ in pieces:
             anomaly_map = np.full((32, 96), 0.1, np.float32)
@@ -40,12 +41,11 @@ def prove(predictions_of: Callable[[str, Sequence[Piece]], PredictionSet]) -> Ca
         high = np.full((len(STATISTICS), 1), 1e6, np.float32)
         low = -high
         high[STATISTICS.index("brightest")] = 50
-        settings = {"max_loss": 0.5, "confidence": 0.95, **asked}
+        settings = {"geometry": GEOMETRY, "max_loss": 0.5, "confidence": 0.95, **asked}
         return prove_screen(
             Screen(cell_px=16, low=low, high=high),
             [predictions],
             CALIBRATION,
-            geometry=GEOMETRY,
             color=Color.GRAY,
             **settings,
         )
@@ -64,16 +64,30 @@ def test_lost_is_what_no_passed_tile_shows_the_worst_of(prove: Callable[..., Scr
             ("good", 0.1, [], []),
             ("good", 0.1, [], [(3, 3), (20, 40)]),  # two tiles are passed
             ("hole", 0.9, [(5, 5)], [(10, 10)]),  # seen
-            ("hole", 0.7, [(5, 40), (5, 80)], [(10, 50)]),  # undecided counts as found; its second region is lost
+            ("hole", 0.7, [(5, 40), (5, 80)], [(10, 50)]),  # undecided counts as found; the tile of one is not passed
+            ("hole", 0.7, [(5, 40), (5, 80)], [(10, 50), (10, 80)]),  # both are
             ("hole", 0.9, [(5, 5)], [(10, 80)]),  # a tile is passed, and not that of the hole
             ("hole", 0.9, [(5, 5)], []),  # no tile is passed
             ("hole", 0.3, [], []),  # the net does not find it: nothing to lose
         ]
     )
-    assert (proof.num_found, len(proof.lost_ids)) == (4, 2)
-    assert proof.lost_ids == ("test/hole/4", "test/hole/5")
-    assert (proof.num_regions, proof.num_regions_lost) == (5, 3)
+    assert proof.num_found == 5
+    assert proof.lost_ids == ("test/hole/3", "test/hole/5", "test/hole/6")
+    assert (proof.num_regions, proof.num_regions_lost) == (7, 3)
     assert (proof.num_good_tiles, proof.num_good_passed) == (6, 2)
+
+
+def test_every_tile_over_the_place_must_be_passed(prove: Callable[..., ScreenProof]) -> None:
+    """Which of them the score is from is not known. Tiles begin at columns 0, 16, 32, 48 and 64; two hold column 20."""
+    overlapping = Geometry(mode=GeometryMode.TILES, height=32, width=32, overlap_px=16)
+    proof = prove(
+        [
+            ("hole", 0.9, [(5, 20)], [(10, 20)]),  # both are passed
+            ("hole", 0.9, [(5, 20)], [(10, 5)]),  # the first alone
+        ],
+        geometry=overlapping,
+    )
+    assert (proof.num_found, proof.lost_ids) == (2, ("test/hole/1",))
 
 
 def test_the_bound_is_exact_and_decides(prove: Callable[..., ScreenProof]) -> None:

@@ -160,6 +160,19 @@ def test_a_slow_reader_leaves_missing_frames(fake: StartFake) -> None:
     assert all((b - a) % 65535 == 1 for a, b in pairwise(ids))  # every frame that the camera counted has its entry
 
 
+def test_what_has_arrived_when_the_record_ends_is_given(fake: StartFake) -> None:
+    fake()
+    ended: list[bool] = []
+    with open_camera() as camera:
+        frames = camera.frames(lambda: bool(ended))
+        entries = [next(frames)]
+        time.sleep(0.1)  # about 10 frames into a ring of 16
+        ended.append(True)
+        entries += frames
+    check_gapless(entries)
+    assert 5 <= len(entries) <= 1 + SMALL.num_buffers
+
+
 def test_a_camera_that_restarts_leaves_a_gapless_record(fake: StartFake) -> None:
     fake()
     entries = []
@@ -185,8 +198,9 @@ def test_a_camera_that_restarts_leaves_a_gapless_record(fake: StartFake) -> None
 
 def test_a_camera_that_is_gone_is_lost_at_once(fake: StartFake) -> None:
     process = fake()
+    ended: list[bool] = []
     with open_camera() as camera:
-        frames = camera.frames()
+        frames = camera.frames(lambda: bool(ended))
         assert next(frames).status is not FrameStatus.LOST
         process.kill()
         process.wait()
@@ -195,6 +209,10 @@ def test_a_camera_that_is_gone_is_lost_at_once(fake: StartFake) -> None:
         again = next(frames)
         assert (again.number, again.status) == (entry.number + 1, FrameStatus.LOST)
         assert "attempt 1 failed" in again.reason
+        ended.append(True)
+        (last,) = frames
+        assert (last.status, last.number) == (FrameStatus.LOST, again.number + 1)
+        assert last.reason.startswith("camera was away when the record ended")
 
 
 def test_memory_stays_bounded(fake: StartFake) -> None:

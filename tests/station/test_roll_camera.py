@@ -16,7 +16,11 @@ from tests.station.conftest import CALIBRATION, bundle_fields, bundle_members, g
 from tests.station.test_gige_camera import ADDRESS, StartFake, fake
 from zellige.core.bundle import encode_golden, write_bundle
 from zellige.core.types import Calibration, Color
+from zellige.station.camera_source import LiveCamera
 from zellige.station.cli import main
+from zellige.station.roll import inspect_roll
+from zellige.station.roll_setup import RollOptions
+from zellige.station.sources import RollSource
 
 __all__ = ["fake"]
 pytestmark = pytest.mark.xdist_group("gige")
@@ -104,6 +108,28 @@ def test_an_interrupt_ends_the_roll_in_order(
     assert running.returncode in (0, 1)  # 1: the machine was busy, and frames are missing
     assert content["num_lines"] > 0
     assert "note: camera" in said
+
+
+class SilentCamera(LiveCamera):
+    """One that was stopped before its first frame."""
+
+    def open(self, *, width_px: int | None, color: Color) -> RollSource:
+        return RollSource(name="camera", width_px=width_px or 512, num_blocks=0, blocks=lambda: iter(()), is_live=True)
+
+
+def test_a_roll_without_a_line_is_not_in_order(arguments: list[str], tmp_path: Path) -> None:
+    options = RollOptions(num_threads=1)
+    assert inspect_roll(tmp_path / "b.zellige", SilentCamera(), None, tmp_path / "out", options) is False
+    assert (summary(tmp_path)["num_lines"], summary(tmp_path)["undecided"]) == (0, [])
+
+
+def test_a_profile_with_an_encoder_is_refused(
+    arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    encoder = {"mm_per_count": 0.25, "counts_per_line": 1}
+    (tmp_path / "profile.json").write_text(json.dumps({"camera": CAMERA, "encoder": encoder}))
+    assert main(arguments) == 2
+    assert "profile.json: expected no encoder, which a live camera cannot have yet" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """The screen on the station: the same defects as without it, from a few tiles; refused where the bundle has none."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,12 @@ from tests.station.conftest import (
     save,
 )
 from tests.station.test_roll import WIDTH, defects, inspect, summary
-from zellige.core.bundle import write_bundle
+from tests.station.test_templates import write_pair_bundle
+from zellige.core.bundle import read_bundle, write_bundle
 from zellige.core.screen import MEMBER, STATISTICS, Screen
 from zellige.core.types import Calibration
 from zellige.station.cli import main
+from zellige.station.describe import describe
 
 
 def limits(width_px: int | None = None, **levels: tuple[float, float]) -> Screen:
@@ -151,6 +154,22 @@ def test_a_bundle_without_a_screen_is_refused(
     assert main([command, str(bundle_path), str(roll), "--out", str(tmp_path / "out"), "--screen"]) == 2
     assert "expected a bundle with a screen" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_a_bundle_that_compares_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    bundle = write_pair_bundle(tmp_path / "pair.zellige", own=True)
+    save(tmp_path / "good.png", good_pixels())
+    arguments = ["inspect", str(bundle), str(tmp_path / "good.png"), "--out", str(tmp_path / "out"), "--screen"]
+    assert main(arguments) == 2
+    assert "--screen: expected a bundle that looks at images alone" in capsys.readouterr().err
+
+
+def test_the_description_says_what_was_shown(tmp_path: Path) -> None:
+    report = json.dumps({"screen": {"words": "on: 0 of 60 are lost"}}).encode()
+    members = {**bundle_members(), "report.json": report, MEMBER: EXTREMES.to_bytes()}
+    write_bundle(tmp_path / "b.zellige", members=members, **bundle_fields())
+    rows = describe(read_bundle(tmp_path / "b.zellige")).splitlines()
+    assert "screen         on: 0 of 60 are lost; the rates above are without it" in rows
 
 
 def test_a_damaged_screen_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

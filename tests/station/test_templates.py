@@ -14,8 +14,10 @@ from tests.station.test_cli import one_line
 from zellige.core.bundle import encode_golden, read_bundle, write_bundle
 from zellige.core.errors import BundleError, InputError
 from zellige.core.types import Calibration, Geometry, GeometryMode, Registration
+from zellige.station.cli import main
 from zellige.station.describe import describe
 from zellige.station.speed import measure_speed
+from zellige.station.templates import find_templates
 
 SIZE = (96, 160)
 GEOMETRY = Geometry(
@@ -142,6 +144,26 @@ def test_templates_by_name(bundle: Path, tmp_path: Path, station: Station) -> No
     boards = tmp_path / "boards"
     station("inspect", bundle, boards, "--template", boards, "--out", tmp_path / "both")
     assert [record["decision"] for record in read_records(tmp_path / "both")] == ["ACCEPT", "REJECT"]
+
+
+def test_two_images_of_one_name_are_each_others_template_and_both_inspected(bundle: Path, tmp_path: Path) -> None:
+    for day in ("day1", "day2"):
+        (tmp_path / "days" / day).mkdir(parents=True)
+        save(tmp_path / "days" / day / "1.png", piece(has_defect=day == "day2"))
+    days = str(tmp_path / "days")
+    assert main(["inspect", str(bundle), days, "--template", days, "--out", str(tmp_path / "out")]) == 1
+    assert [record["decision"] for record in read_records(tmp_path / "out")] == ["REJECT", "REJECT"]
+
+
+def test_a_single_template_among_the_images_is_not_inspected(bundle: Path, tmp_path: Path) -> None:
+    pieces = write_pieces(tmp_path / "pieces")
+    save(pieces / "gold.png", template())
+    images = sorted(pieces.iterdir())
+    found = find_templates(read_bundle(bundle), pieces / ".." / "pieces" / "gold.png", images)
+    assert found is not None
+    assert found.without_templates(images) == [image for image in images if image.name != "gold.png"]
+    with pytest.raises(InputError, match=r"gold\.png: expected an image besides the templates, got none"):
+        found.without_templates([pieces / "gold.png"])
 
 
 def test_templates_by_table(bundle: Path, tmp_path: Path, station: Station) -> None:

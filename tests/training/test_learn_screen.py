@@ -1,4 +1,5 @@
 import re
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -69,11 +70,29 @@ def test_what_is_not_inspected_is_not_learned_from(tmp_path: Path) -> None:
     assert found.high[0, 0] < 250
 
 
+def test_columns_that_are_never_inspected_have_limits_that_pass_everything(tmp_path: Path) -> None:
+    images = textures(2)
+    belt = Geometry(mode=GeometryMode.TILES, height=64, width=64, ignore=(IgnoredShape(columns=(0, 48)),))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        screen = learn_screen(
+            samples(tmp_path, images), geometry=belt, color=Color.GRAY, quantile=1, margin=0, per_column=True
+        )
+    assert (screen.low[:, :2] == screen.high[:, :2]).all()
+    assert unusual_cells(screen, images[0])[:, :2].all()
+    assert screen.high[0, 2] == pytest.approx(means_of(images)[:, :, 3].max(), rel=1e-4)  # what its neighbor allows
+
+
 def test_many_cells_are_thinned_evenly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     images = textures(4)
     monkeypatch.setattr(module, "MAX_CELLS", 4 * 14)  # 14 of the 42 cells of each image: every third
     screen = learn_screen(samples(tmp_path, images), geometry=GEOMETRY, color=Color.GRAY, quantile=1, margin=0)
     assert screen.high[0, 0] == pytest.approx(means_of(images).reshape(4, -1)[:, ::3].max(), rel=1e-4)
+    by_column = learn_screen(
+        samples(tmp_path, images), geometry=GEOMETRY, color=Color.GRAY, quantile=1, margin=0, per_column=True
+    )
+    highest = means_of(images)[:, ::3].max(axis=(0, 1))
+    assert by_column.high[0] == pytest.approx([highest[max(0, k - 1) : k + 2].max() for k in range(7)], rel=1e-4)
 
 
 @pytest.mark.parametrize(

@@ -106,9 +106,11 @@ def _copy_templates(images: Sequence[AnnotatedImage], out: Path) -> dict[Path, s
         path = image.template_path
         if path is None or path in places:
             continue
-        name = Path("templates") / Path(image.id).parent / path.name
-        if name.as_posix() in places.values():
-            name = Path("templates") / Path(image.id).with_suffix(path.suffix)
+        name = own = Path("templates") / Path(image.id).parent / path.name
+        number = 1
+        while name.as_posix() in places.values():
+            number += 1
+            name = own.with_stem(f"{own.stem}_{number}")
         (out / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, out / name)
         places[path] = name.as_posix()

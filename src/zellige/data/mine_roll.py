@@ -13,6 +13,7 @@ from zellige.core.frame_cutter import FrameCutter
 from zellige.core.progress import progress
 from zellige.core.types import GOOD, GeometryMode, PixelSize, Sample
 from zellige.data.contact_sheet import contact_sheet
+from zellige.data.roll_tiles import roll_name
 from zellige.data.roll_windows import Window, cut_windows, inside_run, whole_runs
 from zellige.station.recent_lines import encode_png
 from zellige.station.runtime import Runtime
@@ -72,13 +73,13 @@ def mine_roll(
 def write_mined(found: Sequence[Mined], source: RollSource, pixel_size: PixelSize | None, out: Path) -> None:
     """Write images, a manifest that `data.additions` and scripts/extend.py take, scores, and a contact sheet.
 
-    The roll is one group, so that its images stay together.
+    The roll is one group, named as `data.roll_tiles.find_rolls` names it, so that its images stay in one split.
 
     Raises:
         InputError: the folder is there already or cannot be written.
     """
     rank = {one.window: number for number, one in enumerate(found, 1)}
-    group = Path(source.name).stem
+    group = roll_name(Path(source.name))
     size = "" if pixel_size is None else f"{pixel_size.cross_web_mm!r}x{pixel_size.down_web_mm!r}"
     try:
         out.mkdir(parents=True, exist_ok=False)

@@ -120,13 +120,19 @@ def find_rolls(source: Path) -> dict[str, Path]:
     for path in sorted(source.iterdir(), key=natural_order):
         if path.name.startswith(".") or not (path.is_dir() or path.suffix.lower() in known):
             continue
-        name = path.name if path.is_dir() else path.stem
+        name = roll_name(path)
         if name in paths:
             raise InputError(f"rolls {source}: expected each roll once, got {paths[name].name} and {path.name}")
         paths[name] = path
     if not paths:
         raise InputError(f"rolls {source}: expected a folder or a file for each roll, found none")
     return paths
+
+
+def roll_name(path: Path) -> str:
+    """Name the roll in a folder or a file: a folder's name is whole, also where there is a dot in it."""
+    path = path.absolute()
+    return path.name if path.is_dir() else path.stem
 
 
 def _hash(rolls: RollTiles, paths: Mapping[str, Path], fractions: Fractions, seed: int) -> str:
@@ -202,7 +208,7 @@ def _plan(source: RollSource, drawn: Sequence[DrawnDefect], rolls: RollTiles) ->
             f"roll {source.name}: expected lines of at least data.rolls.tile_px={side}, got {source.width_px}"
         )
     for defect in drawn:
-        for window in _windows_on(defect, source.width_px, runs, side):
+        for window in _windows_on(defect, source, runs, side):
             parts = [(one.kind, one.within(window.left_px, window.first_line, side, side)) for one in drawn]
             boxes = tuple(LabelledBox(kind=kind, box_px=part) for kind, part in parts if part is not None)
             largest = max(boxes, key=lambda box: (box.box_px[2] - box.box_px[0]) * (box.box_px[3] - box.box_px[1]))
@@ -218,9 +224,12 @@ def _plan(source: RollSource, drawn: Sequence[DrawnDefect], rolls: RollTiles) ->
         yield _Planned(window=good[index], kind=GOOD)
 
 
-def _windows_on(defect: DrawnDefect, width_px: int, runs: Sequence[tuple[int, int]], side: int) -> Iterator[Window]:
+def _windows_on(
+    defect: DrawnDefect, source: RollSource, runs: Sequence[tuple[int, int]], side: int
+) -> Iterator[Window]:
     """Windows around a defect; along one that is longer than a window, one after the other."""
     x0, y0, x1, y1 = defect.box_px
+    width_px, num_windows = source.width_px, 0
     if x0 >= width_px or not runs or y0 >= runs[-1][1]:
         raise InputError(
             f"defect {defect.kind} at line {y0:.0f}, column {x0:.0f}: expected it on a roll of {width_px} columns and "
@@ -231,7 +240,13 @@ def _windows_on(defect: DrawnDefect, width_px: int, runs: Sequence[tuple[int, in
         for middle_x in _middles(x0, min(x1, width_px), side):
             left = min(max(0, round(middle_x - side / 2)), width_px - side)
             if top is not None and defect.within(left, top, side, side):
+                num_windows += 1
                 yield Window(first_line=top, left_px=left, height=side, width=side)
+    if num_windows == 0:
+        logger.warning(
+            "roll %s: the defect %s at line %.0f, column %.0f is in no image: it is not inside %d lines without a hole",
+            *(source.name, defect.kind, y0, x0, side),
+        )
 
 
 def _middles(start: float, stop: float, side: int) -> list[float]:

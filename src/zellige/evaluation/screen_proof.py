@@ -19,8 +19,10 @@ from zellige.evaluation.predictions import PredictionSet
 class ScreenProof:
     """What labelled images say of a screen.
 
-    An image is found where it is defective and the net does not accept it; it is lost where no tile that the screen
-    passes holds the highest place of the map. The bound is about images; regions of one image are not independent.
+    An image is found where it is defective and the net does not accept it. It is lost where the screen passes over any
+    tile that holds the highest place of the map, or the highest place of any region: the station decides by the highest
+    score of the tiles that it runs, and which of these tiles that score is from is not stored. The bound is about
+    images; regions of one image are not independent.
     """
 
     num_found: int
@@ -28,7 +30,7 @@ class ScreenProof:
     num_regions: int
     """Regions above the pixel threshold in the images that were found."""
     num_regions_lost: int
-    """Those whose highest place no passed tile holds."""
+    """Those whose highest place lies in a tile that is not passed."""
     num_good_tiles: int
     num_good_passed: int
     """Tiles of good images, and how many of them the net would see."""
@@ -112,7 +114,7 @@ def prove_screen(
             continue
         highest, peaks = _peaks(prediction, calibration)
         found += 1
-        if not _is_seen(highest, picked, layout):
+        if not all(_is_seen(place, picked, layout) for place in (highest, *peaks)):
             lost.append(sample.id)
         regions += len(peaks)
         regions_lost += sum(not _is_seen(peak, picked, layout) for peak in peaks)
@@ -142,10 +144,15 @@ def _peaks(prediction: Prediction, calibration: Calibration) -> tuple[tuple[int,
         y, x = np.argwhere(anomaly_map[y0:y1, x0:x1] == np.float32(defect.peak_score))[0]
         peaks.append((y0 + int(y), x0 + int(x)))
     y, x = np.unravel_index(int(anomaly_map.argmax()), anomaly_map.shape)
-    return (peaks[0] if peaks else (int(y), int(x))), peaks
+    return (int(y), int(x)), peaks
 
 
 def _is_seen(place: tuple[int, int], picked: Mask, layout: Layout) -> bool:
+    """Whether every tile that holds a place is passed."""
     height, width = layout.geometry.height, layout.geometry.width
-    corners = (corner for corner, is_picked in zip(layout.corners, picked, strict=True) if is_picked)
-    return any(y <= place[0] < y + height and x <= place[1] < x + width for y, x in corners)
+    holding = [
+        bool(is_picked)
+        for (y, x), is_picked in zip(layout.corners, picked, strict=True)
+        if y <= place[0] < y + height and x <= place[1] < x + width
+    ]
+    return bool(holding) and all(holding)

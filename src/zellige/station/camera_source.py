@@ -48,10 +48,12 @@ class LiveCamera:
             raise ConfigError(f"--camera: expected lines of {width_px} px (the profile's width_px), got {width} px")
         where = f"camera {self.name or '(first found)'}"
         counts: Counter[FrameStatus] = Counter()
+        # A triggered camera may be silent: its web may stand still for hours.
+        max_silence_s = None if settings.frame_rate_hz is None else max(2.0, 10 / settings.frame_rate_hz)
 
         def blocks() -> Iterator[Block]:
             counts.clear()
-            with GigeCamera(self.name, settings) as camera:
+            with GigeCamera(self.name, settings, max_silence_s=max_silence_s) as camera:
                 for entry in camera.frames(self.is_ended):
                     counts[entry.status] += 1
                     yield _to_block(entry)

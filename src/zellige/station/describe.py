@@ -6,6 +6,7 @@ from zellige.core.bundle import TEMPLATE, ModelBundle
 from zellige.core.ignore import Foreground
 from zellige.core.manifest import Manifest, RateInfo
 from zellige.core.named import UNKNOWN_KIND
+from zellige.core.screen import MEMBER as SCREEN
 from zellige.core.types import GeometryMode, Registration
 from zellige.station.runtime import size_in_words
 
@@ -32,6 +33,7 @@ def describe(bundle: ModelBundle, *, as_json: bool = False) -> str:
         *_calibration(manifest),
         ("escape rate", _rate(manifest.expected_rates.escape_rate)),
         ("false rejects", _rate(manifest.expected_rates.false_reject_rate)),
+        *_screen(bundle),
         ("parity", _parity(manifest)),
         ("golden", _golden(manifest)),
         *(
@@ -119,6 +121,15 @@ def _rate(rate: RateInfo | None) -> str:
     if rate is None or rate.value is None:
         return "not measured"
     return f"{100 * rate.value:.2f} % (95 %: {100 * rate.low:.2f} to {100 * rate.high:.2f} %, n = {rate.n})"
+
+
+def _screen(bundle: ModelBundle) -> list[tuple[str, str]]:
+    """What was shown of the screen that the bundle carries."""
+    if SCREEN not in bundle.members:
+        return []
+    proof = bundle.report.get("screen")
+    words = proof.get("words") if isinstance(proof, dict) else None
+    return [("screen", f"{words or 'carried, and report.json has no proof of it'}; the rates above are without it")]
 
 
 def _parity(manifest: Manifest) -> str:

@@ -97,7 +97,8 @@ class GigeCamera:
         """Give the record, entry by entry, until the caller stops. A lost camera is an entry, not an exception.
 
         Args:
-            is_ended: asked before each wait for a frame, about three times a second where none come.
+            is_ended: asked before each wait for a frame, about three times a second where none come. What has arrived
+                by then is given still.
 
         Raises:
             StationError: the camera has not been opened.
@@ -124,6 +125,18 @@ class GigeCamera:
                 entry = self._sequence.lost(reason, time.monotonic_ns())
                 self._close(is_dead=is_dead)
                 yield entry
+        yield from self._remaining(self._sequence)
+
+    def _remaining(self, sequence: FrameSequence) -> Iterator[CameraFrame]:
+        """Give what is in the ring; where the camera is away, that it was."""
+        if self._stream is None:
+            yield sequence.lost("camera was away when the record ended", time.monotonic_ns())
+            return
+        for _ in range(self._settings.num_buffers):  # no more: it is still sending
+            arrival = self._stream.pop(0)
+            if arrival is None:
+                return
+            yield from sequence.arrived(arrival)
 
     def _why_too_silent(self, last_ns: int) -> str:
         silence_s = (time.monotonic_ns() - last_ns) / 1e9

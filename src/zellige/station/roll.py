@@ -25,7 +25,7 @@ from zellige.station.sources import Block, in_blocks, paced
 def inspect_roll(
     bundle: Path, roll: Path | LiveCamera, profile: Path | None, out_dir: Path, options: RollOptions
 ) -> bool:
-    """Inspect a roll, recorded or live; return whether it has neither a defect nor an undecided stretch.
+    """Inspect a roll, recorded or live; return whether it has lines, and neither a defect nor an undecided stretch.
 
     Nothing is written before bundle, profile and recording are verified. Whatever ends it early, what was judged is in
     `out_dir`, and its roll.json says that it is not complete.
@@ -58,7 +58,7 @@ def inspect_roll(
     content = _content(loop, clock, setup, None)
     report.finish(content)
     sys.stdout.write(_in_words(content, out_dir, write_roll_page(out_dir)))
-    return report.num_defects == 0 and not report.undecided
+    return loop.num_seen > 0 and report.num_defects == 0 and not report.undecided
 
 
 class _Clock:

@@ -1,7 +1,8 @@
 """Run the net on the tiles that the screen passes, and follow what it finds there into the tiles beside.
 
-A defect is as long as it is: where the map above the pixel threshold reaches a tile that the screen did not pass, the
-net sees that tile too. So the screen decides whether a defect is looked at, never how large it is.
+Within a frame a defect is as long as it is: where the map above the pixel threshold reaches a tile that the screen did
+not pass, the net sees that tile too. So the screen decides whether a defect is looked at, not how large it is. On a
+roll the next frame is reached the same way; the frame before is not gone back to.
 """
 
 import time
@@ -37,11 +38,15 @@ def screen_of(bundle: ModelBundle, *, is_wanted: bool, where: str) -> Screen | N
     """Return the bundle's screen where it is wanted.
 
     Raises:
-        ConfigError: wanted, and the bundle has none.
+        ConfigError: wanted, and the bundle has none, compares with templates or names kinds.
         BundleError: it is damaged.
     """
     if not is_wanted:
         return None
+    if bundle.manifest.is_pair or bundle.manifest.kinds:
+        raise ConfigError(
+            f"{where}: expected a bundle that looks at images alone and names no kinds; a screen goes with no other"
+        )
     if MEMBER not in bundle.members:
         raise ConfigError(
             f"{where}: expected a bundle with a screen, got one without: train with screen=cells; the report says "
@@ -81,8 +86,8 @@ def run_picked(runtime: Runtime, layout: Layout, picked: Iterable[int], *, left_
 
 def _alone(layout: Layout, number: int) -> Layout:
     """One tile of a layout as a layout of its own."""
-    part = layout.parts[number]
-    return replace(layout, parts=(part,), ys=(0,), xs=(0,), frame_size=part.shape[:2], roi=None)
+    part, beside = layout.parts[number], layout.template_parts[number : number + 1]
+    return replace(layout, parts=(part,), template_parts=beside, ys=(0,), xs=(0,), frame_size=part.shape[:2], roi=None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

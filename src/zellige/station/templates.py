@@ -2,7 +2,7 @@
 
 In a folder the template of NAME.png is the file NAME with any suffix of an image, and that of NAME_test.png is
 NAME_temp, or NAME_test where there is none. Where several files of a folder's tree have that name, the one beside the
-image counts. An image is never its own template.
+image counts. An image is never its own template, and NAME_temp has none where it is the template of NAME_test.
 """
 
 import csv
@@ -25,6 +25,8 @@ class Templates:
 
     color: Color
     common: Pixels | None = None
+    common_path: Path | None = None
+    """Where `common` was read from; None where the bundle carries it."""
     paths: Mapping[Path, Path] = field(default_factory=dict)
     reasons: Mapping[Path, str] = field(default_factory=dict)
     """Why an image has none."""
@@ -42,9 +44,18 @@ class Templates:
         return read_template(self.paths[image], pixels, color=self.color)
 
     def without_templates(self, images: Sequence[Path]) -> list[Path]:
-        """Leave out the images that are the templates of others among them."""
+        """Leave out the images that only are templates; one that has a template itself is always inspected.
+
+        Raises:
+            InputError: nothing is left.
+        """
         serving = {path.resolve() for path in self.paths.values()}
-        return [image for image in images if image.resolve() not in serving]
+        if self.common_path is not None:
+            serving.add(self.common_path.resolve())
+        inspected = [image for image in images if image in self.paths or image.resolve() not in serving]
+        if not inspected:
+            raise InputError(f"image {images[0]}: expected an image besides the templates, got none")
+        return inspected
 
 
 def find_templates(bundle: ModelBundle, given: Path | None, images: Sequence[Path]) -> Templates | None:
@@ -77,7 +88,7 @@ def find_templates(bundle: ModelBundle, given: Path | None, images: Sequence[Pat
     elif given.suffix.lower() == ".csv":
         found = _by_table(given, images, color)
     else:
-        return Templates(color=color, common=read_template(given, color=color))
+        return Templates(color=color, common=read_template(given, color=color), common_path=given)
     if not found.paths:
         raise InputError(f"--template {given}: no image has one there, first {found.reasons[images[0]]}")
     return found
@@ -88,7 +99,8 @@ def _by_name(folder: Path, images: Sequence[Path], color: Color) -> Templates:
     for path in sorted(folder.rglob("*")):
         if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file():
             by_stem.setdefault(path.stem, []).append(path)
-    paths, reasons = {}, {}
+    paths: dict[Path, Path] = {}
+    reasons: dict[Path, str] = {}
     for image in images:
         stems = [image.stem]
         if image.stem.endswith(_TESTED):
@@ -102,6 +114,9 @@ def _by_name(folder: Path, images: Sequence[Path], color: Color) -> Templates:
             paths[image] = chosen[0]
         else:
             reasons[image] = f"{len(chosen) or 'no'} files {' or '.join(f'{stem}.*' for stem in stems)} in {folder}"
+    # Where a/1_temp is the template of a/1_test, it is no piece that b/1_temp would be the template of.
+    named = {path.resolve() for image, path in paths.items() if path.stem != image.stem}
+    paths = {image: path for image, path in paths.items() if image.resolve() not in named}
     return Templates(color=color, paths=paths, reasons=reasons)
 
 

@@ -1,5 +1,6 @@
 """Learn from good images which statistics cells of good material have; see `core.screen`."""
 
+import warnings
 from collections.abc import Sequence
 
 import numpy as np
@@ -12,7 +13,12 @@ from zellige.core.tiling import lay_out
 from zellige.core.types import Color, Geometry, GeometryMode, Sample
 
 MAX_CELLS = 2_000_000
-"""Cells that are kept for the quantiles (48 bytes each for gray); of more, every k-th of each image."""
+"""Cells that are kept for the quantiles (48 bytes each for gray); of more, every k-th of each image.
+
+With limits by column it is every k-th row of cells, and at least one.
+"""
+_NEVER_USUAL = -1e6
+"""Both limits of a column that no good image shows: no statistic is as low, so a cell there is always passed."""
 
 
 def check_screen(geometry: Geometry, *, cell_px: int, quantile: float, margin: float) -> None:
@@ -74,7 +80,8 @@ def learn_screen(
                         f"({sample.id})"
                     )
                 width = frame_width
-                taken.append(np.where(is_inspected, found, np.nan))
+                every = -(-is_inspected.size // share)
+                taken.append(np.where(is_inspected, found, np.nan)[:, ::every])
             else:
                 cells = found[:, is_inspected]
                 taken.append(cells[:, :: -(-cells.shape[1] // share) or 1])
@@ -82,6 +89,8 @@ def learn_screen(
     if per_column:
         low, high = _limits(np.concatenate(taken, axis=1), quantile, margin)
         low, high = _with_neighbors(low, np.fmin, np.inf), _with_neighbors(high, np.fmax, -np.inf)
+        is_known = np.isfinite(low) & np.isfinite(high)
+        low, high = (np.where(is_known, limit, np.float32(_NEVER_USUAL)) for limit in (low, high))
     else:
         low, high = (limit[:, None] for limit in _limits(np.concatenate(taken, axis=1), quantile, margin))
     return Screen(cell_px=cell_px, low=low, high=high, width_px=width)
@@ -99,7 +108,9 @@ def _look(sample: Sample, geometry: Geometry, color: Color, cell_px: int) -> tup
 
 def _limits(cells: Floats, quantile: float, margin: float) -> tuple[Floats, Floats]:
     """Lowest and highest usual values over axis 1 of (S, N) or (S, N, K); NaN is not a cell."""
-    low, median, high = np.nanquantile(cells, [1 - quantile, 0.5, quantile], axis=1)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "All-NaN", RuntimeWarning)  # a column that is never inspected
+        low, median, high = np.nanquantile(cells, [1 - quantile, 0.5, quantile], axis=1)
     return (
         np.asarray(low - margin * (median - low), np.float32),
         np.asarray(high + margin * (high - median), np.float32),
