@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -28,7 +29,10 @@ def fit_peer(data: Path, folder: Path, *options: str) -> dict[str, Any]:
         options: of `bench_peer.py`.
     """
     shutil.rmtree(folder, ignore_errors=True)
-    subprocess.run([str(PEER), str(HERE / "bench_peer.py"), str(data), str(folder), *options], check=True)
+    # Without what zellige sets for its own threads (see zellige/__init__.py): the peer has its own defaults.
+    plain = {name: value for name, value in os.environ.items() if name not in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")}
+    command = [str(PEER), str(HERE / "bench_peer.py"), str(data), str(folder), *options]
+    subprocess.run(command, check=True, env=plain)
     stored = json.loads((folder / "scores.json").read_text())
     scores = stored["scores"]
     samples = [_sample(data, name) for name in scores]
