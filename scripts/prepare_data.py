@@ -11,7 +11,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from zellige.config import PrepareConfig, load_data, to_geometry, to_pixel_size
+from zellige.config import PrepareConfig, to_geometry
+from zellige.config_data import load_data, to_pixel_size
 from zellige.config_labels import LabelsConfig
 from zellige.core.errors import ConfigError
 from zellige.core.image_files import read_frame

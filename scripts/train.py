@@ -8,7 +8,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from zellige.auto_kinds import settle_kinds
 from zellige.auto_stages import check_stages, settle_stages
-from zellige.config import TrainConfig, build, learns_from_labels, load_data, make_fabric, to_geometry, to_target
+from zellige.config import TrainConfig, make_fabric, to_geometry, to_target
+from zellige.config_data import load_data
+from zellige.config_models import build, learns_from_labels
 from zellige.core.errors import ConfigError
 from zellige.data.augment import Augment
 from zellige.data.dataset import TileDataset

@@ -3,8 +3,7 @@
 import os
 
 # Read by the OpenMP runtime when torch is imported: how often a waiting thread looks before it sleeps. Threads that
-# sleep at once make a fit of many small products half as fast; threads that look for long make a net five times slower
-# where anything else runs.
+# sleep at once slow a fit of many small products; threads that look for long slow everything where anything else runs.
 if "OMP_WAIT_POLICY" not in os.environ:
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 

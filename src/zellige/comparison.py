@@ -22,7 +22,9 @@ from zellige.comparison_runs import (
     run_children,
     write_templates,
 )
-from zellige.config import CompareConfig, build, load_data
+from zellige.config import CompareConfig
+from zellige.config_data import load_data
+from zellige.config_models import build
 from zellige.core.errors import USER_ERRORS, ConfigError, InputError
 from zellige.core.types import Splits
 from zellige.data.report import DataReport

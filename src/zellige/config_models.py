@@ -1,9 +1,15 @@
-"""The schema of each model and each trainer; registered by `zellige.config`."""
+"""The schema of each model and each trainer, and how one is built from it."""
 
 from dataclasses import dataclass, field
 from typing import Any
 
+from hydra.core.config_store import ConfigStore
+from hydra.utils import get_class, instantiate
 from omegaconf import MISSING
+
+from zellige.core.errors import ConfigError
+
+TARGET_PREFIXES = ("zellige.models.", "zellige.training.")
 
 
 @dataclass
@@ -219,3 +225,61 @@ class SupervisedConfig:
     num_workers: int = 0
     cache_mb: int = 2048
     seed: int = 0
+
+
+MODELS = (
+    PatchCoreConfig,
+    SubspaceConfig,
+    PadimConfig,
+    SuperSimpleNetConfig,
+    DinomalyConfig,
+    EfficientAdConfig,
+    SegmenterConfig,
+    ClassifierConfig,
+    BoxDetectorConfig,
+    ReferencePairConfig,
+)
+TRAINERS = {"one_pass": OnePassConfig, "gradient": GradientConfig, "supervised": SupervisedConfig}
+
+
+def register_models(store: ConfigStore) -> None:
+    """Make the schemas of all models and trainers known to Hydra."""
+    for model in MODELS:
+        store.store(group="model", name=f"{model.name}_schema", node=model)
+    for name, trainer in TRAINERS.items():
+        store.store(group="trainer", name=f"{name}_schema", node=trainer)
+
+
+def build(node: Any, **more: Any) -> Any:
+    """Instantiate a typed config node that has a `_target_` of ours; its `name` is for people and is left out.
+
+    Raises:
+        ConfigError: the target lies outside zellige's models and trainers.
+    """
+    settings = {key: value for key, value in vars(node).items() if key != "name"}
+    _check_target(settings["_target_"])
+    return instantiate(settings, **more)
+
+
+def class_of(node: Any) -> Any:
+    """The class that a typed config node says.
+
+    Raises:
+        ConfigError: the target lies outside zellige's models and trainers, or there is no such class.
+    """
+    _check_target(node._target_)
+    try:
+        return get_class(str(node._target_))
+    except ImportError:
+        raise ConfigError(f"_target_: expected a class of zellige, got {node._target_}, which there is not") from None
+
+
+def _check_target(target: object) -> None:
+    if not str(target).startswith(TARGET_PREFIXES):
+        raise ConfigError(f"_target_: expected one that begins with {' or '.join(TARGET_PREFIXES)}, got {target}")
+
+
+def learns_from_labels(trainer: Any) -> bool:
+    """Whether the settings of a trainer, typed or as a run folder has them, are those of `trainer=supervised`."""
+    settings = trainer if isinstance(trainer, dict) else vars(trainer)
+    return bool(settings.get("_target_") == SupervisedConfig._target_)

@@ -12,7 +12,9 @@ from omegaconf.errors import OmegaConfBaseException
 from torch import nn
 from yaml import YAMLError
 
-from zellige.config import TrainConfig, build, learns_from_labels, load_data
+from zellige.config import TrainConfig
+from zellige.config_data import load_data
+from zellige.config_models import build, learns_from_labels
 from zellige.core.errors import ConfigError, InputError
 from zellige.core.kind_rules import KindRule, Severity
 from zellige.core.types import Calibration, Splits

@@ -13,8 +13,8 @@ from lightning_fabric import Fabric
 from zellige.config_suggest import SuggestConfig
 from zellige.core.decision import decide
 from zellige.core.errors import InputError
-from zellige.core.types import Decision, Splits
-from zellige.data.annotations import MIXED, AnnotatedImage, check_kind
+from zellige.core.types import MIXED, Decision, Splits
+from zellige.data.annotations import AnnotatedImage, check_kind
 from zellige.data.coco_labels import coco_text
 from zellige.data.convert_labels import copy_images
 from zellige.data.dataset import TileDataset

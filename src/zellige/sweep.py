@@ -19,7 +19,8 @@ from omegaconf import OmegaConf
 from rich.markup import escape
 from rich.table import Table
 
-from zellige.config import SweepConfig, load_data
+from zellige.config import SweepConfig
+from zellige.config_data import load_data
 from zellige.core.errors import ConfigError
 from zellige.core.progress import progress
 from zellige.core.types import Splits

@@ -16,7 +16,8 @@ from typing import Any
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
-from zellige.config import TrainConfig, build, make_fabric, to_geometry
+from zellige.config import TrainConfig, make_fabric, to_geometry
+from zellige.config_models import build
 from zellige.core.errors import USER_ERRORS
 from zellige.core.types import Splits
 from zellige.data.augment import Augment

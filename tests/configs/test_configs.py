@@ -11,18 +11,8 @@ from omegaconf import MISSING, OmegaConf
 from torch import nn
 
 from tests.conftest import PROJECT, Programs, make_image_set
-from zellige.config import (
-    CalibrationConfig,
-    FractionsConfig,
-    GeometryConfig,
-    WebConfig,
-    build,
-    make_fabric,
-    register_schemas,
-    to_geometry,
-    to_pixel_size,
-    to_target,
-)
+from zellige.config import CalibrationConfig, GeometryConfig, make_fabric, register_schemas, to_geometry, to_target
+from zellige.config_data import FractionsConfig, WebConfig, to_pixel_size
 from zellige.config_labels import LabelsConfig
 from zellige.config_models import (
     BoxDetectorConfig,
@@ -38,6 +28,7 @@ from zellige.config_models import (
     SubspaceConfig,
     SuperSimpleNetConfig,
     SupervisedConfig,
+    build,
 )
 from zellige.config_rolls import RollsConfig
 from zellige.config_screen import ScreenConfig

@@ -10,7 +10,8 @@ from tests.conftest import save_image
 from tests.data.test_pairs import SIZE, write_set
 from tests.shifted import surface
 from zellige.comparison_runs import write_templates
-from zellige.config import DataConfig, ExportConfig, GeometryConfig, TrainConfig, load_data, to_geometry
+from zellige.config import ExportConfig, GeometryConfig, TrainConfig, to_geometry
+from zellige.config_data import DataConfig, load_data
 from zellige.core.errors import ConfigError, InputError
 from zellige.core.types import Registration
 from zellige.models.padim import Padim

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.data.test_pairs import write_set
-from zellige.config import DataConfig, load_data
+from zellige.config_data import DataConfig, load_data
 from zellige.core.errors import ConfigError
 
 

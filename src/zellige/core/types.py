@@ -22,6 +22,8 @@ AnomalyMap = NDArray[np.float32]
 
 GOOD = "good"
 """The kind of a sample without a defect; every other kind names a defect."""
+MIXED = "mixed"
+"""The kind of an image that shows defects of several kinds."""
 ANOMALY = "anomaly"
 """The kind of a defect that was found by a detector which names none."""
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from zellige.core.errors import InputError
-from zellige.core.types import GOOD, LabelledBox, PixelSize
+from zellige.core.types import GOOD, MIXED, LabelledBox, PixelSize
 
 Size = tuple[int, int]
 """Height and width, px."""
@@ -19,8 +19,6 @@ Box = tuple[float, float, float, float]
 Polygon = tuple[tuple[float, float], ...]
 """Corners (x, y), px; the last one is joined to the first."""
 
-MIXED = "mixed"
-"""The kind of an image that shows defects of several kinds."""
 CLIPPED_PX = 1.0
 """What reaches over the border by at most so much is clipped and counted: tools round. More is refused."""
 

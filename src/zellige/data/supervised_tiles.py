@@ -13,8 +13,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from zellige.core.types import GOOD, Sample
-from zellige.data.annotations import MIXED
+from zellige.core.types import GOOD, MIXED, Sample
 from zellige.data.augment import Augment
 from zellige.data.dataset import TileDataset
 from zellige.data.labelled_frame import LabelledFrame, label_frame

@@ -9,7 +9,7 @@ import numpy as np
 from zellige.core.named import UNKNOWN_KIND, FoundBoxes, Named
 from zellige.core.regions import find_defects, majority_kind
 from zellige.core.roi import IGNORED
-from zellige.core.types import AnomalyMap, Defect, Sample
+from zellige.core.types import MIXED, AnomalyMap, Defect, Sample
 from zellige.evaluation.pixels import Mask
 
 Box = tuple[float, float, float, float]
@@ -17,8 +17,6 @@ Box = tuple[float, float, float, float]
 
 LOW_LEVEL = 0.1
 """Level of a map of probabilities from which a region is a candidate at all, however unlikely."""
-MIXED = "mixed"
-"""The kind of an image with defects of several kinds, as `data.annotations` names it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

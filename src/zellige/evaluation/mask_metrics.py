@@ -8,9 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zellige.core.named import KindMap
-from zellige.core.types import AnomalyMap, Sample
+from zellige.core.types import MIXED, AnomalyMap, Sample
 from zellige.evaluation.bootstrap import Estimate, GroupBootstrap, Weights
-from zellige.evaluation.found import MIXED
 from zellige.evaluation.pixels import Mask
 
 _ANY = ""

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from zellige.core.types import GOOD, Decision, Sample
+from zellige.core.types import GOOD, MIXED, Decision, Sample
 from zellige.evaluation.box_sheet import draw_box_sheet, load_box_case
-from zellige.evaluation.found import MIXED, Box
+from zellige.evaluation.found import Box
 from zellige.evaluation.named_images import NamedImage
 from zellige.evaluation.named_plots import plot_confusion, plot_curves
 from zellige.evaluation.named_report import NamedReport

@@ -8,11 +8,10 @@ import numpy as np
 from zellige.core.decision import decide
 from zellige.core.errors import InputError
 from zellige.core.named import KindMap, Named
-from zellige.core.types import GOOD, Calibration, Prediction, Rate, Sample
+from zellige.core.types import GOOD, MIXED, Calibration, Prediction, Rate, Sample
 from zellige.evaluation.bootstrap import GroupBootstrap
 from zellige.evaluation.box_metrics import BoxMetrics, best_threshold, measure_boxes
 from zellige.evaluation.found import (
-    MIXED,
     FoundDefect,
     TrueDefect,
     found_defects,

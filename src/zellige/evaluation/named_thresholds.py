@@ -14,9 +14,11 @@ from zellige.core.named_defects import counted_score
 from zellige.core.regions import find_defects
 from zellige.core.roi import is_inspected
 from zellige.core.types import Calibration, Decision, Prediction, Sample
+from zellige.evaluation.matching import match
 from zellige.evaluation.predictions import PredictionSet
 
-_MATCH_IOU = 0.5
+_MATCH_IOU = float(np.nextafter(0.5, 1.0))
+"""The smallest IoU that is larger than a half."""
 _MIDDLE = 0.5
 """Where a defect is as likely as none."""
 _LEVELS = tuple(round(0.05 * step, 2) for step in range(1, 20))
@@ -35,7 +37,7 @@ class BoxF1:
 def best_box_f1(predictions: PredictionSet) -> BoxF1 | None:
     """Find the threshold with the best F1 over the labelled boxes, the highest of equal ones.
 
-    Samples with a defect and without boxes are left out, and so are boxes whose center is not inspected. Boxes are
+    Samples with a defect and without boxes are left out, and so are boxes that are not inspected. Boxes are
     tried at every score, with the threshold halfway to the next lower one; regions at 0.05, 0.1 and so on to 0.95.
 
     Returns:
@@ -74,14 +76,9 @@ def match_boxes(boxes: Boxes, kinds: Sequence[str], truth: Boxes, truth_kinds: S
         >>> match_boxes(np.vstack([one, one]), ["hole", "hole"], one, ["hole"])
         [True, False]
     """
-    iou = box_iou(boxes, truth) * (np.array(kinds)[:, None] == np.array(truth_kinds)[None]) if len(truth) else None
-    is_hit = []
-    for row in range(len(boxes)):
-        best = -1 if iou is None else int(iou[row].argmax())
-        is_hit.append(iou is not None and bool(iou[row, best] > _MATCH_IOU))
-        if iou is not None and is_hit[-1]:
-            iou[:, best] = 0
-    return is_hit
+    is_kind = np.array(kinds, object)[:, None] == np.array(truth_kinds, object)[None]
+    found = match(box_iou(boxes, truth) * is_kind, _MATCH_IOU)
+    return [index >= 0 for index in found.tolist()]
 
 
 def _tried(prediction: Prediction, truth: Boxes, kinds: Sequence[str]) -> list[tuple[float, bool]]:

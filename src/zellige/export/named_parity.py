@@ -6,6 +6,7 @@ from numpy.typing import NDArray
 
 from zellige.core.boxes import box_iou
 from zellige.core.named import FoundBoxes, KindMap, Named
+from zellige.core.regions import majority_kind
 from zellige.core.types import AnomalyMap
 
 
@@ -41,15 +42,15 @@ def region_numbers(anomaly_map: AnomalyMap, threshold: float, kind_map: KindMap)
     k is `kinds[k - 1]`; a region of an unknown kind has the number after the last.
     """
     above = (anomaly_map > threshold).view(np.uint8)
-    num_labels, labels = cv2.connectedComponents(above, connectivity=8)
-    num_kinds = len(kind_map.kinds)
-    places = labels.astype(np.int64) * (num_kinds + 1) + kind_map.numbers
-    weights = anomaly_map.ravel().astype(np.float64).clip(0)
-    sums = np.bincount(places.ravel(), weights, minlength=num_labels * (num_kinds + 1))
-    kinds = sums.reshape(num_labels, num_kinds + 1).argmax(axis=1)
-    kinds = np.where(kinds == 0, num_kinds + 1, kinds)
-    kinds[0] = 0
-    return np.asarray(kinds[labels], np.int64)
+    num_labels, labels, stats, _ = cv2.connectedComponentsWithStats(above, connectivity=8)
+    numbers = np.zeros(labels.shape, np.int64)
+    for label in range(1, num_labels):
+        x, y, w, h = (int(value) for value in stats[label, :4])
+        window = (slice(y, y + h), slice(x, x + w))
+        region = labels[window] == label
+        kind = majority_kind(kind_map.numbers[window][region], anomaly_map[window][region])
+        numbers[window][region] = kind or len(kind_map.kinds) + 1
+    return numbers
 
 
 def _boxes_iou(ours: FoundBoxes, theirs: FoundBoxes, threshold: float, slack: float) -> float:
