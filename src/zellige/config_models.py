@@ -221,6 +221,7 @@ class SupervisedConfig:
     patience: int | None = 10
     balance: float = 0.5
     crops: str = "random"
+    crop_px: int | None = None
     draws_per_image: int = 1
     num_workers: int = 0
     cache_mb: int = 2048

@@ -232,7 +232,7 @@ MISTAKES = {
     # before the fit
     "augmentation": (
         ["data.augment=wild"],
-        "data.augment: expected one of none, flips, line, jitter, jitter_turns, labelled, labelled_turns, got",
+        "data.augment: expected one of none, flips, turns, line, jitter, jitter_turns, labelled, labelled_turns, got",
     ),
     "shots": (["trainer.num_shots=7"], "trainer.num_shots: expected null (all) or 1 to 6, the good training images"),
     "copies that are all the same": (["trainer.augmented_copies=2"], "expected a data.augment that changes the copies"),

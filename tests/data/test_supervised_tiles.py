@@ -206,13 +206,30 @@ def test_boxes_that_leave_are_clipped_and_dropped(tmp_path: Path) -> None:
 
 def test_random_crops_lie_on_defects_three_times_of_four(tmp_path: Path) -> None:
     small = Geometry(mode=GeometryMode.TILES, height=32, width=32)
-    tiles = supervised([sample(tmp_path, "a", {"hole": (4, 4, 6, 6)}, size=(256, 256))], small)
+    tiles = supervised([sample(tmp_path, "a", {"hole": (84, 84, 86, 86)}, size=(256, 256))], small)
     drawn = [tiles.draw(0, crops="random", seed=(seed,)) for seed in range(200)]
     share = np.mean([tile.kind == 2 for tile in drawn])
     assert 0.65 < share < 0.85  # a random crop meets it in one of 50
     assert len({tuple(tile.boxes[0]) for tile in drawn if tile.kind == 2}) > 15
-    grid = {tiles.draw(0, crops="grid", seed=(seed,)).pixels.tobytes() for seed in range(50)}
+    grid = {tiles.draw(0, crops="grid", seed=(seed,)).pixels.tobytes() for seed in range(500)}
     assert len(grid) == 2  # the tile with the defect and those without
+
+
+def test_small_crops_lie_on_defects_and_keep_them_off_their_borders(tmp_path: Path) -> None:
+    """Of a defect of one pixel, wherever it lies: in a corner of the frame it cannot be kept away from the border."""
+    for number, place in enumerate([(100, 60), (0, 255)]):
+        y, x = place
+        box = {"hole": (x, y, x + 1, y + 1)}
+        tiles = supervised([sample(tmp_path, f"a{number}", box, size=(256, 256))], replace(TILES, height=64, width=64))
+        drawn = [tiles.draw(0, crops="random", seed=(seed,), crop_px=32) for seed in range(300)]
+        assert {tile.pixels.shape[-2:] for tile in drawn} == {(32, 32)}
+        shown = np.array([np.argwhere(tile.kind_mask)[0] for tile in drawn if tile.kind_mask.any()])
+        assert 0.65 < len(shown) / 300 < 0.85
+        for at, seen in zip(place, shown.T, strict=True):
+            if at in (0, 255):  # the crop ends with the frame
+                assert np.mean(seen == at % 32) > 0.97
+            else:  # an eighth of 32 px away, from both borders, and everywhere between; random ones may lie closer
+                assert np.quantile(seen, [0.02, 0.98]).tolist() == [4, 27]
 
 
 @pytest.mark.parametrize(("balance", "shares"), [(0.0, (0.8, 0.16, 0.04)), (1.0, (1 / 3, 1 / 3, 1 / 3))])

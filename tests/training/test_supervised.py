@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from tests.training.test_gradient import epoch_of, equal, weights
 from tests.training.toy_detector import Toy
 from tests.training.toy_supervised import GEOMETRY, SupervisedToy, small_sets
 from zellige.core.errors import ConfigError, InputError
+from zellige.core.types import Geometry, GeometryMode
 from zellige.data.dataset import TileDataset
 from zellige.training import gradient
 from zellige.training.resume import RESUME_FILE
@@ -183,6 +184,8 @@ def test_a_loss_that_is_no_number_ends_the_fit_and_keeps_the_last_weights(tmp_pa
         ({"warmup_epochs": 3}, r"trainer\.warmup_epochs: expected fewer than the 3 epochs, got 3"),
         ({"clip_norm": 0.0}, r"trainer\.clip_norm: expected a number above 0, or null, got 0"),
         ({"average": 1.0}, r"trainer\.average: expected 0 to below 1, got 1"),
+        ({"crop_px": 40}, r"trainer\.crop_px: expected a multiple of 32 from 32 to 4096, got 40"),
+        ({"crop_px": 32, "crops": "grid"}, r"trainer\.crop_px: expected trainer\.crops=random with it, got grid"),
         ({"crops": "some"}, r"trainer\.crops: expected one of random, grid, got 'some'"),
         ({"draws_per_image": 0}, r"trainer\.draws_per_image: expected 1 to 1000, got 0"),
         ({"num_workers": -1}, r"trainer\.num_workers: expected 0 to 1000, got -1"),
@@ -205,6 +208,13 @@ def test_what_cannot_be_fitted_is_refused(tmp_path: Path) -> None:
         run(SupervisedToy(), (good, val), tmp_path)
     with pytest.raises(InputError, match="expected at least 1 images in VAL that can be learned from, got 0 of 0"):
         run(SupervisedToy(), (train, nothing), tmp_path)
+    with pytest.raises(ConfigError, match=r"trainer\.crop_px: expected at most the tile's 32 px, got 64"):
+        run(SupervisedToy(), (train, val), tmp_path, crop_px=64)
+    squashed = Geometry(mode=GeometryMode.RESIZE, height=32, width=32)
+    bare = tuple(replace(one, mask_path=None, boxes=()) for one in train.defects)
+    unplaced = TileDataset(train.samples, defects=bare, geometry=squashed, color=train.color)
+    with pytest.raises(InputError, match=rf"trainer\.crop_px: expected boxes or masks .* got {len(bare)} defective"):
+        run(SupervisedToy(), (unplaced, val), tmp_path, crop_px=32)
     with pytest.raises(ConfigError, match=r"model\.kinds: expected the kinds of the training split, got none"):
         run(SupervisedToy(()), (train, val), tmp_path)
     with pytest.raises(ConfigError, match="Toy does not learn from labels, expected another trainer"):

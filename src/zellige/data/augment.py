@@ -16,13 +16,14 @@ from zellige.core.errors import ConfigError
 from zellige.core.types import Pixels
 from zellige.data.labelled_tile import LEAST_LEFT, LabelledTile
 
-POLICIES = ("none", "flips", "line", "jitter", "jitter_turns", "labelled", "labelled_turns")
+POLICIES = ("none", "flips", "turns", "line", "jitter", "jitter_turns", "labelled", "labelled_turns")
 
 
 class Augment:
     """One named policy with its own seeded random state: the same seed gives the same sequence of changes.
 
-    `none` leaves tiles alone. `flips` mirrors along and across the web, for products without a handedness. `line`
+    `none` leaves tiles alone. `flips` mirrors along and across the web, for products without a handedness; `turns`
+    adds quarter turns of square tiles, for products without a direction. `line`
     adds what a line camera's light and lens do: a few gray levels of brightness and contrast, slight blur and noise.
     `jitter` is for few images: the piece lies a little otherwise (up to 3 degrees, 3 % of scale, 3 % of a side) in
     slightly other light, and is never mirrored. `jitter_turns` adds mirror images and, of square tiles, quarter turns,
@@ -120,6 +121,7 @@ def _changes_of(policy: str) -> list[A.BasicTransform]:
     changes: dict[str, list[A.BasicTransform]] = {
         "none": [],
         "flips": flips,
+        "turns": turns,
         "line": flips + line,
         "jitter": jitter,
         "jitter_turns": [*turns, *jitter],

@@ -42,9 +42,9 @@ class LabelledFrame:
     def num_bytes(self) -> int:
         return self.pixels.nbytes + self.numbers.nbytes + (0 if self.inspected is None else self.inspected.nbytes)
 
-    def tile(self, y: int, x: int) -> LabelledTile:
-        """Cut the tile whose first pixel is at row y and column x."""
-        height, width = self.tile_size
+    def tile(self, y: int, x: int, size: tuple[int, int] | None = None) -> LabelledTile:
+        """Cut the tile whose first pixel is at row y and column x; `size` is (h, w), evaluation's tile if not given."""
+        height, width = size or self.tile_size
         window = (slice(y, y + height), slice(x, x + width))
         return LabelledTile(
             pixels=np.ascontiguousarray(self.pixels[:, *window]),

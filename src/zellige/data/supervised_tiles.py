@@ -24,6 +24,9 @@ log = logging.getLogger(__name__)
 CROPS = ("random", "grid")
 _ON_DEFECT = 0.75
 """Share of the random crops of a defective image that are placed on a defect."""
+_MARGIN = 0.125
+"""Share of a crop's side by which the pixel of the defect keeps away from the crop's border, where the frame lets it:
+half a defect has no kind."""
 
 
 class SupervisedTiles:
@@ -39,9 +42,9 @@ class SupervisedTiles:
         """
         self.samples: tuple[Sample, ...] = dataset.samples + dataset.defects
         self.num_left_out = 0
-        self.num_placed = 0
-        """Defective images that say where their defects are."""
         """Images that nothing can be learned from."""
+        self.num_placed = 0
+        """Usable defective images that say where their defects are."""
         self._numbers = {kind: number for number, kind in enumerate(kinds, start=1)}
         self._geometry, self._color = dataset.geometry, dataset.color
         self._policy = dataset.augment.policy if dataset.augment is not None else "none"
@@ -113,17 +116,19 @@ class SupervisedTiles:
         drawn = np.minimum(np.searchsorted(edges, steps, side="right"), len(edges) - 1)
         return np.asarray(self._usable[rng.permutation(drawn)])
 
-    def draw(self, index: int, *, crops: str, seed: Sequence[int]) -> LabelledTile:
+    def draw(self, index: int, *, crops: str, seed: Sequence[int], crop_px: int | None = None) -> LabelledTile:
         """Draw one tile of an image and augment it.
 
         Args:
             index: of a usable image.
             crops: "random": anywhere, three of four on a defect where there is one; "grid": one of evaluation's.
             seed: decides place and augmentation.
+            crop_px: side of a random crop, at most that of evaluation's tile, which it is if not given.
         """
         frame, rng = self._frame(index), np.random.default_rng([*seed])
-        place = frame.corners[rng.integers(len(frame.corners))] if crops == "grid" else _anywhere(frame, rng)
-        return self._augment().labelled(frame.tile(*place), seed=int(rng.integers(2**63)))
+        size = frame.tile_size if crop_px is None else (crop_px, crop_px)
+        place = frame.corners[rng.integers(len(frame.corners))] if crops == "grid" else _anywhere(frame, size, rng)
+        return self._augment().labelled(frame.tile(*place, size), seed=int(rng.integers(2**63)))
 
     def _augment(self) -> Augment:
         """The augmentation of this thread: it holds random states while it works."""
@@ -153,10 +158,10 @@ def kinds_of(samples: Sequence[Sample]) -> list[str]:
     return sorted(found - {GOOD, MIXED})
 
 
-def _anywhere(frame: LabelledFrame, rng: np.random.Generator) -> tuple[int, int]:
-    """Choose a tile's first pixel: on a random pixel of a defect, or anywhere where something is inspected."""
+def _anywhere(frame: LabelledFrame, size: tuple[int, int], rng: np.random.Generator) -> tuple[int, int]:
+    """Choose the first pixel of a crop: on a random pixel of a defect, or anywhere where something is inspected."""
     height, width = frame.numbers.shape
-    last = (height - frame.tile_size[0], width - frame.tile_size[1])
+    last = (height - size[0], width - size[1])
     wanted: NDArray[np.bool_] | None = frame.inspected
     present = np.unique(frame.numbers[frame.numbers > 0])
     if len(present) and rng.random() < _ON_DEFECT:
@@ -164,8 +169,12 @@ def _anywhere(frame: LabelledFrame, rng: np.random.Generator) -> tuple[int, int]
     if wanted is None or last == (0, 0):
         return int(rng.integers(last[0] + 1)), int(rng.integers(last[1] + 1))
     pixel = np.unravel_index(rng.choice(np.flatnonzero(wanted)), wanted.shape)
-    y, x = (
-        int(rng.integers(max(0, at - size + 1), min(at, most) + 1))
-        for at, size, most in zip((int(p) for p in pixel), frame.tile_size, last, strict=True)
-    )
+    y, x = (_first(at, side, most, rng) for at, side, most in zip((int(p) for p in pixel), size, last, strict=True))
     return y, x
+
+
+def _first(at: int, side: int, last: int, rng: np.random.Generator) -> int:
+    """Choose the first row or column, 0 to `last`, of a crop of `side` px that shows row or column `at`."""
+    margin = int(side * _MARGIN)
+    low, high = at - side + 1 + margin, at - margin
+    return int(rng.integers(min(max(0, low), last), max(0, min(high, last)) + 1))

@@ -29,6 +29,7 @@ def drawn_batches(
     *,
     seed: Sequence[int],
     crops: str,
+    crop_px: int | None,
     batch_size: int,
     num_workers: int,
     device: torch.device,
@@ -39,7 +40,7 @@ def drawn_batches(
         tiles: where from.
         order: of each tile its place in the epoch of all processes and the number of its image.
         seed: of the epoch; with a tile's place it decides where the tile lies and how it is changed.
-        crops: see `SupervisedTiles.draw`.
+        crops, crop_px: see `SupervisedTiles.draw`.
         batch_size: tiles in a batch; the last may hold fewer.
         num_workers: threads; 0 makes each batch when it is asked for.
         device: of the batches.
@@ -47,7 +48,7 @@ def drawn_batches(
 
     def make(start: int) -> Batch:
         part = order[start : start + batch_size]
-        return collate([tiles.draw(index, crops=crops, seed=(*seed, place)) for place, index in part])
+        return collate([tiles.draw(index, crops=crops, seed=(*seed, place), crop_px=crop_px) for place, index in part])
 
     for batch in _made_ahead(make, range(0, len(order), batch_size), num_workers):
         yield to_device(batch, device)

@@ -72,18 +72,14 @@ def fit(
         InputError: no labelled defects to train on, nothing in VAL, an unreadable image, or a loss that is not finite.
     """
     recipe = SupervisedRecipe(**settings)
-    kinds = _check(detector, train)
+    kinds = _check(detector, train, recipe)
     assert isinstance(detector, nn.Module)
     keep_freed_memory()
     detector.to(fabric.device).eval()
     started = time.perf_counter()
     tiles, held_out = (SupervisedTiles(part, kinds, cache_mb=recipe.cache_mb // 2) for part in (train, val))
     _scan(tiles, held_out, fabric)
-    if getattr(detector, "needs_places", False) and not (tiles.num_placed and held_out.num_placed):
-        raise InputError(
-            "fit: expected boxes or masks of defects in train and in VAL, which this model learns from, got "
-            f"{tiles.num_placed} and {held_out.num_placed} images with them"
-        )
+    _check_places(detector, tiles, held_out, recipe)
     read_seconds = time.perf_counter() - started
     done = learn(
         detector.objective(), _lessons(detector, tiles, held_out, recipe, fabric), recipe.steps(), fabric, run_dir
@@ -111,7 +107,7 @@ def fit(
     return report
 
 
-def _check(detector: object, train: TileDataset) -> tuple[str, ...]:
+def _check(detector: object, train: TileDataset, recipe: SupervisedRecipe) -> tuple[str, ...]:
     if not isinstance(detector, SupervisedDetector):
         name = type(detector).__name__
         raise ConfigError(
@@ -119,6 +115,9 @@ def _check(detector: object, train: TileDataset) -> tuple[str, ...]:
         )
     if not detector.kinds:
         raise ConfigError("model.kinds: expected the kinds of the training split, got none")
+    tile = (train.geometry.height, train.geometry.width)
+    if recipe.crop_px is not None and recipe.crop_px > min(tile):
+        raise ConfigError(f"trainer.crop_px: expected at most the tile's {min(tile)} px, got {recipe.crop_px}")
     if not train.defects:
         raise InputError(
             "fit: expected labelled defective images in train, got none; set data.fractions.train_defects and "
@@ -140,6 +139,22 @@ def _scan(tiles: SupervisedTiles, held_out: SupervisedTiles, fabric: Fabric) -> 
             )
 
 
+def _check_places(
+    detector: nn.Module, tiles: SupervisedTiles, held_out: SupervisedTiles, recipe: SupervisedRecipe
+) -> None:
+    if getattr(detector, "needs_places", False) and not (tiles.num_placed and held_out.num_placed):
+        raise InputError(
+            "fit: expected boxes or masks of defects in train and in VAL, which this model learns from, got "
+            f"{tiles.num_placed} and {held_out.num_placed} images with them"
+        )
+    num_unplaced = sum(tiles.samples[index].is_defective for index in tiles.usable) - tiles.num_placed
+    if recipe.crop_px is not None and num_unplaced:
+        raise InputError(
+            "trainer.crop_px: expected boxes or masks of every defect in train, as a crop may miss the others, got "
+            f"{num_unplaced} defective images without"
+        )
+
+
 def _lessons(
     detector: nn.Module, tiles: SupervisedTiles, held_out: SupervisedTiles, recipe: SupervisedRecipe, fabric: Fabric
 ) -> Lessons:
@@ -155,6 +170,7 @@ def _lessons(
             own,
             seed=(recipe.seed, number),
             crops=recipe.crops,
+            crop_px=recipe.crop_px,
             batch_size=recipe.batch_size,
             num_workers=recipe.num_workers,
             device=device,
@@ -165,7 +181,13 @@ def _lessons(
             held_out, held_out.usable[rank::world].tolist(), batch_size=recipe.batch_size, device=device
         )
 
-    choices = {"balance": recipe.balance, "crops": recipe.crops, "num_draws": num_draws, "slow": recipe.backbone_rate}
+    choices = {
+        "balance": recipe.balance,
+        "crops": recipe.crops,
+        "crop_px": recipe.crop_px,
+        "num_draws": num_draws,
+        "slow": recipe.backbone_rate,
+    }
     about = [type(detector).__name__, plain_settings(detector), choices]
     return Lessons(
         steps=-(-len(range(rank, num_draws, world)) // recipe.batch_size),

@@ -28,6 +28,9 @@ class SupervisedRecipe:
     """0: every training image is drawn alike; 1: every kind alike, good being one; see `SupervisedTiles.order`."""
     crops: str = "random"
     """Where training tiles lie in a larger image; see `SupervisedTiles.draw`."""
+    crop_px: int | None = None
+    """Side of the random crops; of the tile if not given. A net without a fixed size learns small defects sooner from
+    small crops: of each it sees less that is good."""
     draws_per_image: int = 1
     """Tiles of an epoch, as a multiple of the training images."""
     num_workers: int = 0
@@ -40,12 +43,21 @@ class SupervisedRecipe:
         self.steps()
         if self.crops not in CROPS:
             raise ConfigError(f"trainer.crops: expected one of {', '.join(CROPS)}, got {self.crops!r}")
+        self._check_crop()
         for name, least in (("draws_per_image", 1), ("num_workers", 0)):
             if not least <= getattr(self, name) <= 1000:
                 raise ConfigError(f"trainer.{name}: expected {least} to 1000, got {getattr(self, name)}")
         for name in ("balance", "backbone_rate"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(f"trainer.{name}: expected 0 to 1, got {getattr(self, name)}")
+
+    def _check_crop(self) -> None:
+        if self.crop_px is None:
+            return
+        if not 32 <= self.crop_px <= 4096 or self.crop_px % 32:
+            raise ConfigError(f"trainer.crop_px: expected a multiple of 32 from 32 to 4096, got {self.crop_px}")
+        if self.crops != "random":
+            raise ConfigError(f"trainer.crop_px: expected trainer.crops=random with it, got {self.crops}")
 
     def steps(self) -> Recipe:
         """What the loop needs to know of this."""
