@@ -16,6 +16,7 @@ import pytest
 from tests.conftest import PROJECT
 from tests.station.conftest import good_pixels, save
 from tests.station.test_roll import ACROSS, DOWN, defects, drawn_place, inspect, place, summary, write_frames
+from tests.station.test_screen import screened_bundle
 from zellige.core.flat_field import FlatField, Reference
 from zellige.core.flat_field_file import write_flat_field
 from zellige.core.types import Color, PixelSize
@@ -206,6 +207,18 @@ def test_each_camera_has_its_flat_field(bundle_path: Path, tmp_path: Path) -> No
     assert [c["flat_field_id"] for c in summary(tmp_path / "flat")["cameras"]] == [None, None, field.id]
 
 
+def test_each_camera_is_screened(tmp_path: Path) -> None:
+    bundle = screened_bundle(tmp_path)
+    boxes = [(10, 20, 30, 30), (80, 195, 98, 205), (120, 300, 200, 310)]
+    sources = cut(tmp_path / "row", drawn(boxes, 600))
+    assert inspect_row(bundle, sources, tmp_path / "out", "--screen") == 1
+    assert list(map(place, defects(tmp_path / "out"))) == [drawn_place(*box) for box in boxes]
+    counts = summary(tmp_path / "out")["screen"]
+    # Tiles of 64 px that overlap by 16: two columns in each view, four rows in each of four frames of 208 lines.
+    assert counts["num_tiles"] == 3 * 2 * 4 * 4
+    assert 0.4 < counts["num_screened"] / counts["num_tiles"] < 0.9
+
+
 # What a camera does not give
 
 
@@ -348,6 +361,10 @@ def test_a_mistake_is_one_line(
     [
         (["SOURCE", "--source", "left=SOURCE"], "got several of them"),
         (["--source", "left"], "expected NAME=SOURCE"),
+        (
+            ["--profile", "ROW", *(f"--source={name}=rec" for name in VIEWS)],
+            "expected another recording for each camera",
+        ),
         (["--source", "left=a", "--source", "left=b"], "expected camera left once, got a and b"),
         (["--camera", "--profile", "ROW"], "several are inspected from recordings alone"),
     ],

@@ -73,6 +73,9 @@ def _open_row(roll: Roll, profile: RollProfile, pixel_size: PixelSize, color: Co
         raise ConfigError(
             f"{where}: expected --source NAME=SOURCE for each of the cameras {', '.join(names)}, got {given}"
         )
+    if len({path.resolve() for path in roll.values()}) < len(names):
+        given = ", ".join(f"{name}={roll[name]}" for name in names)
+        raise ConfigError(f"--source: {where}: expected another recording for each camera, got {given}")
     sources, flat_fields = [], []
     for camera in cameras:
         source = open_source(roll[camera.name], width_px=profile.width_px, color=color)
