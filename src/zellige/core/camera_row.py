@@ -96,6 +96,9 @@ def split_views(lines: Pixels, row: CameraRow) -> list[Pixels]:
     Returns:
         For each camera its lines (H, w) or (H, w, 3); nothing is copied.
 
+    Raises:
+        InputError: another number of columns.
+
     Example:
         >>> import numpy as np
         >>> views = CameraView(first_column_px=0, width_px=3), CameraView(first_column_px=2, width_px=2)
