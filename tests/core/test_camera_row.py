@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from zellige.core.camera_row import CameraRow, CameraView, join_cameras
+from zellige.core.camera_row import CameraRow, CameraView, join_cameras, join_lines, split_views
 from zellige.core.errors import ConfigError, InputError
 from zellige.core.open_region import WebDefect
 from zellige.core.stitching import Stitcher, StitchRule
@@ -66,6 +66,14 @@ def test_a_registration_that_is_off_neither_loses_nor_doubles(shift: int) -> Non
                 assert min(0, shift) <= defect.box_px[2] - (x + width) <= max(0, shift)
 
 
+def test_lines_of_registered_cameras_are_those_of_one() -> None:
+    web = np.random.default_rng(0).integers(0, 256, (5, 130, 3)).astype(np.uint8)
+    together = np.concatenate([web[:, v.first_column_px : v.stop_px] for v in ROW.views], axis=1)
+    assert np.array_equal(join_lines(split_views(together, ROW), ROW), web)
+    with pytest.raises(InputError, match="expected lines of 160 columns, got 130"):
+        split_views(web, ROW)
+
+
 def test_bad_rows_and_maps() -> None:
     def view(first: int, width: int) -> CameraView:
         return CameraView(first_column_px=first, width_px=width)
@@ -74,6 +82,8 @@ def test_bad_rows_and_maps() -> None:
         ((), "at least one camera"),
         ((view(1, 5),), "first of them at column 0"),
         ((view(0, 50), view(47, 50)), "at least 4 px in common, got 3"),
+        ((view(0, 50), view(60, 50)), "at least 4 px in common, got a gap of 10 px"),
+        ((view(0, 50), view(0, 60)), "from left to right"),
         ((view(0, 50), view(10, 20)), "reach further right"),
     ):
         with pytest.raises(ConfigError, match=message):

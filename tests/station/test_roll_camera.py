@@ -137,7 +137,7 @@ def test_a_profile_with_an_encoder_is_refused(
     [
         (["--real-time"], "expected line_rate_hz"),
         (["--counts", "counts.txt"], "neither --real-time nor --counts"),
-        (["SOURCE"], "expected SOURCE, a recording, or --camera, got both"),
+        (["SOURCE"], "expected one of SOURCE, a recording, --source"),
         (["--frames", "0"], "at least 1"),
     ],
 )

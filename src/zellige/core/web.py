@@ -129,6 +129,25 @@ def find_web(pixels: Pixels, rule: EdgeRule, *, first_line: int = 0) -> tuple[We
     return tuple(blocks)
 
 
+def alike_table(own: EdgeRule, rule: EdgeRule) -> NDArray[np.uint8]:
+    """Make the table (256,) that turns a camera's gray levels into those of another rule, for `find_web`.
+
+    Where cameras side by side see other levels or another background, their lines can be measured as one afterwards:
+    the threshold becomes the other threshold, background becomes background.
+
+    Example:
+        >>> dark = EdgeRule(background=Background.DARK, threshold_dn=60, width_px=None)
+        >>> bright = EdgeRule(background=Background.BRIGHT, threshold_dn=180, width_px=None)
+        >>> alike_table(bright, dark)[[0, 180, 255]].tolist()
+        [255, 60, 0]
+    """
+    levels, threshold = np.arange(256.0), own.threshold_dn
+    if own.background is not rule.background:
+        levels, threshold = 255 - levels, 255 - threshold
+    table = np.interp(levels, (0.0, threshold, 255.0), (0.0, rule.threshold_dn, 255.0))
+    return np.asarray(np.round(table), np.uint8)
+
+
 def _judge(profile: Floats, rule: EdgeRule) -> tuple[WebState, float, float]:
     if float(profile.max()) <= rule.black_dn:
         return WebState.BLACK, math.nan, math.nan

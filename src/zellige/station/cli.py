@@ -25,6 +25,7 @@ _EXAMPLES = """examples:
   zellige-station inspect floor.zellige part.png --out results
   zellige-station inspect floor.zellige camera/2024-05-01 --out results --overlays none --threads 2
   zellige-station roll fabric.zellige recordings/roll_17 --profile line3.json --out rolls/17
+  zellige-station roll web.zellige --source left=17/left --source right=17/right --profile two.json --out rolls/17
 
 exit code of inspect:
   0  every image is ACCEPT        1  at least one is REJECT or UNDECIDED
@@ -40,6 +41,7 @@ SOURCE is a recorded roll:
   NAME.pgm, NAME.ppm          one tall image, read block by block
   NAME.raw, NAME.bin          8-bit lines without header, width_px of the profile wide; read block by block
   NAME.png, NAME.tif, ...     one tall image, decoded whole: at most 2^28 pixels
+Of several cameras side by side, each has a SOURCE of its own: --source NAME=SOURCE for every camera of the profile.
 
 DIR gets defects.csv (a line for each defect, written when it ends), crops/NNNNNN.png and roll.json. They can be read
 while it runs, and after it was killed; roll.json says "complete": false until the roll has ended.
@@ -100,17 +102,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _inspect_roll(parsed: argparse.Namespace, options: RollOptions) -> bool:
-    if (parsed.source is None) == (parsed.camera is None):
+    given = [words for words in (parsed.source, parsed.sources, parsed.camera) if words is not None]
+    if len(given) != 1:
         raise ConfigError(
-            "roll: expected SOURCE, a recording, or --camera, got " + ("none" if parsed.camera is None else "both")
+            "roll: expected one of SOURCE, a recording, --source for each of several cameras, and --camera, got "
+            + ("several of them" if given else "none")
         )
     if parsed.camera is None:
         if parsed.frames is not None:
             raise ConfigError("--frames: expected --camera with it, a recording has its own end")
-        return inspect_roll(parsed.bundle, parsed.source, parsed.profile, parsed.out, options)
+        roll = parsed.source if parsed.sources is None else _named_sources(parsed.sources)
+        return inspect_roll(parsed.bundle, roll, parsed.profile, parsed.out, options)
     with ended_by_signal() as is_ended:
         camera = LiveCamera(name=parsed.camera or None, num_frames=parsed.frames, is_ended=is_ended)
         return inspect_roll(parsed.bundle, camera, parsed.profile, parsed.out, options)
+
+
+def _named_sources(texts: Sequence[str]) -> dict[str, Path]:
+    sources: dict[str, Path] = {}
+    for text in texts:
+        name, _, path = text.partition("=")
+        if not (name and path):
+            raise ConfigError(f"--source: expected NAME=SOURCE, the camera's name in the profile, got {text!r}")
+        if name in sources:
+            raise ConfigError(f"--source: expected camera {name} once, got {sources[name]} and {path}")
+        sources[name] = Path(path)
+    return sources
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -177,6 +194,13 @@ def _add_roll(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
     )
     roll.add_argument("bundle", type=Path, metavar="BUNDLE", help="the bundle, NAME.zellige")
     roll.add_argument("source", type=Path, nargs="?", metavar="SOURCE", help="folder of frames, tall image or raw file")
+    roll.add_argument(
+        "--source",
+        action="append",
+        dest="sources",
+        metavar="NAME=SOURCE",
+        help="instead of SOURCE, once for each camera of the profile: its recording",
+    )
     roll.add_argument(
         "--camera",
         nargs="?",

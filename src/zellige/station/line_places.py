@@ -1,6 +1,7 @@
 """Where the lines of a roll lie along the web: lines x pixel size, or the encoder's counts."""
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ from numpy.typing import NDArray
 
 from zellige.core.encoder import EncoderRule, EncoderTrack, TravelFault
 from zellige.core.errors import InputError
-from zellige.station.sources import Block, Hole, Lines
+from zellige.station.sources import Block, Hole
 
 Floats = NDArray[np.float64]
 Counts = NDArray[np.int64]
@@ -102,7 +103,7 @@ def place_lines(blocks: Iterable[Block], counts: Counts, rule: EncoderRule, plac
             line += hole.num_lines
         else:
             places.add(line, starts, line + len(starts), stop_mm)
-            yield Lines(first_line=line, pixels=block.pixels[travel.is_new])
+            yield replace(block, first_line=line, pixels=block.pixels[travel.is_new])
             line += len(starts)
         end_mm = stop_mm
 

@@ -1,4 +1,4 @@
-"""The station's profile: all that belongs to one camera above one web, and not to the model.
+"""The station's profile: all that belongs to the cameras above one web, and not to the model.
 
 A JSON file, or YAML where PyYAML is there; checked in full when it is read. Paths in it are relative to the file.
 """
@@ -37,6 +37,30 @@ class FlatFieldSettings(_Strict):
     target_dn: Positive
     """Gray level of the white target in the images that the bundle learned from."""
 
+    def beside(self, profile: Path) -> "FlatFieldSettings":
+        """Return the settings with the file relative to the profile's folder."""
+        return self.model_copy(update={"file": profile.parent / self.file})
+
+
+class CameraEdges(_Strict):
+    """How the web's edges look to a camera that sees them otherwise than the row's `edges` say."""
+
+    background: Background
+    threshold_dn: Annotated[float, Field(gt=0, lt=255)]
+
+
+class RowCamera(_Strict):
+    """One of several cameras side by side across the web."""
+
+    name: Annotated[str, Field(min_length=1, max_length=100, pattern="^[^=;]+$")]
+    offset_mm: float
+    """Where its first column lies across; where offsets are counted from is where the datum `camera` is."""
+    pixel_size: PixelSize | None = None
+    """As it was measured for this camera; it must be the profile's, or lines cannot lie side by side."""
+    flat_field: FlatFieldSettings | None = None
+    edges: CameraEdges | None = None
+    """None: as the profile's `edges` say."""
+
 
 class Roller(_Strict):
     """A roller that touches the web."""
@@ -63,10 +87,10 @@ class RepeatSettings(_Strict):
 
 
 class RollProfile(_Strict):
-    """One camera above one web. All of it has a default: a camera whose view the web fills, as the bundle saw it."""
+    """The cameras above one web. All of it has a default: one whose view the web fills, as the bundle saw it."""
 
     width_px: Annotated[int, Field(ge=1, le=1 << 17)] | None = None
-    """Columns of the camera; None takes the recording's. A raw file needs it."""
+    """Columns of the camera, of each where there are several; None takes the recording's. A raw file needs it."""
     pixel_size: PixelSize | None = None
     """None takes the bundle's."""
     line_rate_hz: Positive | None = None
@@ -91,6 +115,10 @@ class RollProfile(_Strict):
     """File of the grading rules; None: no grades."""
     camera: CameraSettings = CameraSettings()
     """What is asked of a live camera."""
+    cameras: tuple[RowCamera, ...] = ()
+    """Cameras side by side across the web; none given: one camera."""
+    registration_px: Annotated[int, Field(ge=0, le=1000)] = 2
+    """How far two neighbors may be off from each other. They must see twice as much in common."""
     screen: bool = False
     """Whether the bundle's screen picks the tiles for the net."""
     max_streak_mm: Positive = 2000.0
@@ -105,15 +133,33 @@ class RollProfile(_Strict):
         ):
             if self.datum is datum and not is_seen:
                 raise ValueError(f"datum {datum}: expected edges with that edge in view")
-        for what, names in (("lane", [x.name for x in self.lanes]), ("roller", [x.name for x in self.rollers])):
+        named = ("lane", self.lanes), ("roller", self.rollers), ("camera", self.cameras)
+        for what, names in ((what, [x.name for x in things]) for what, things in named):
             if len(set(names)) != len(names):
                 raise ValueError(f"expected every {what} once, got {', '.join(names)}")
         if any(";" in lane.name for lane in self.lanes):
             raise ValueError("lanes: expected names without ';'")
+        if self.cameras:
+            self._check_cameras()
+            return self
         widest = self.width_px or math.inf
         if edges is not None and edges.width_px is not None and edges.width_px > widest:
             raise ValueError(f"edges.width_px: expected at most width_px {widest}, got {edges.width_px:g}")
         return self
+
+    def _check_cameras(self) -> None:
+        """Refuse what belongs to one camera beside several, and a web that may lose an edge without being noticed."""
+        alone = {"flat_field": None, "camera_mm": 0.0, "camera": CameraSettings()}
+        for name, default in alone.items():
+            if getattr(self, name) != default:
+                raise ValueError(f"{name}: expected none beside cameras, each of which has its own")
+        edges = self.edges
+        if edges is None:
+            if any(camera.edges is not None for camera in self.cameras):
+                raise ValueError("cameras: expected edges in the profile where a camera has its own")
+        elif edges.sees_left_edge != edges.sees_right_edge or (edges.sees_left_edge and edges.width_px is None):
+            # Else a camera without light would look like the web's edge.
+            raise ValueError("edges: expected both edges and width_px beside cameras, or neither edge in view")
 
     def check_encoder(self, pixel_size: PixelSize, where: str) -> None:
         """Refuse an encoder whose lines are not as far apart as the pixels are long.
@@ -133,6 +179,11 @@ class RollProfile(_Strict):
     @property
     def edge_rule(self) -> EdgeRule:
         return self.edges or NO_EDGES
+
+    @property
+    def column_0_mm(self) -> float:
+        """Where column 0 lies on the machine: the first camera's."""
+        return min((camera.offset_mm for camera in self.cameras), default=self.camera_mm)
 
     @property
     def diameters_mm(self) -> dict[str, float]:
@@ -158,5 +209,10 @@ def read_profile(path: Path) -> RollProfile:
     if profile.grading is not None:
         changes["grading"] = path.parent / profile.grading
     if profile.flat_field is not None:
-        changes["flat_field"] = profile.flat_field.model_copy(update={"file": path.parent / profile.flat_field.file})
+        changes["flat_field"] = profile.flat_field.beside(path)
+    if profile.cameras:
+        changes["cameras"] = tuple(
+            camera.model_copy(update={"flat_field": camera.flat_field and camera.flat_field.beside(path)})
+            for camera in profile.cameras
+        )
     return profile.model_copy(update=changes)

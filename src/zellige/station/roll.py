@@ -1,6 +1,7 @@
 """Inspect a recorded roll: lines in; defects in mm, undecided stretches, repeats and grades out.
 
-source -> places of the lines -> flat field -> frames -> web and net (`roll_frames`) -> stitching -> `roll_report`.
+source (flat field, several cameras as one) -> places of the lines -> frames -> web and net (`roll_frames`) -> stitching
+-> `roll_report`.
 """
 
 import contextlib
@@ -12,8 +13,8 @@ from typing import Any
 
 from zellige.core.errors import USER_ERRORS, InputError, StationError
 from zellige.core.progress import progress
-from zellige.station.camera_source import LiveCamera
 from zellige.station.line_places import Places, place_lines
+from zellige.station.roll_cameras import Roll
 from zellige.station.roll_loop import BLOCK_LINES, RollLoop
 from zellige.station.roll_page import write_roll_page
 from zellige.station.roll_report import DEFECTS, ROLL, RollReport
@@ -22,9 +23,7 @@ from zellige.station.roll_summary import Speed
 from zellige.station.sources import Block, in_blocks, paced
 
 
-def inspect_roll(
-    bundle: Path, roll: Path | LiveCamera, profile: Path | None, out_dir: Path, options: RollOptions
-) -> bool:
+def inspect_roll(bundle: Path, roll: Roll, profile: Path | None, out_dir: Path, options: RollOptions) -> bool:
     """Inspect a roll, recorded or live; return whether it has lines, and neither a defect nor an undecided stretch.
 
     Nothing is written before bundle, profile and recording are verified. Whatever ends it early, what was judged is in
@@ -113,7 +112,7 @@ def _header(setup: RollSetup, profile: Path | None) -> dict[str, Any]:
         "source": setup.source.name,
         "bundle_id": setup.runtime.bundle.id,
         "profile": None if profile is None else str(profile),
-        "flat_field_id": None if setup.flat_field is None else setup.flat_field.id,
+        "flat_field_id": None if setup.profile.cameras else setup.cameras.flat_field_ids[0],
     }
 
 

@@ -36,6 +36,14 @@ class RollLane(_Part):
     to_mm: float
 
 
+class RollCamera(_Part):
+    """The part of the web that one of several cameras answers for, mm from the datum."""
+
+    name: str
+    from_mm: float
+    to_mm: float
+
+
 class RollRepeat(_Part):
     """Defects that come back with a roller's turn."""
 
@@ -60,6 +68,8 @@ class RollStretch(_Part):
     from_mm: float
     to_mm: float
     reason: str
+    camera: str | None = None
+    """Of several cameras the one whose part it is; None: the whole width."""
 
 
 class RollSpeed(_Part):
@@ -81,6 +91,7 @@ class RollSummary(_Part):
     length_mm: Size | None = None
     num_lines: Annotated[int, Field(ge=0)] | None = None
     lanes: tuple[RollLane, ...] = ()
+    cameras: tuple[RollCamera, ...] = ()
     defects_per_m2: Size | None = None
     repeats: tuple[RollRepeat, ...] = ()
     grades: tuple[RollGrade, ...] = ()
@@ -89,7 +100,7 @@ class RollSummary(_Part):
     notes: tuple[str, ...] = ()
 
 
-_COMPLETE_HAS = frozenset(RollSummary.model_fields) - {"schema_", "notes"}
+_COMPLETE_HAS = frozenset(RollSummary.model_fields) - {"schema_", "notes", "cameras"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,6 +113,29 @@ class JudgedRoll:
     left_mm: float
     """Where the picture begins across, from the datum."""
     width_mm: float
+
+    def across(self, stretch: RollStretch) -> tuple[float, float]:
+        """Give the part of the picture that a stretch takes across, mm from the picture's corner."""
+        for camera in self.summary.cameras:
+            if camera.name == stretch.camera:
+                low, high = camera.from_mm - self.left_mm, camera.to_mm - self.left_mm
+                return min(max(low, 0.0), self.width_mm), min(max(high, 0.0), self.width_mm)
+        return 0.0, self.width_mm
+
+    @property
+    def seams_mm(self) -> tuple[float, ...]:
+        """Where the parts of two cameras meet, mm from the picture's corner."""
+        places = (camera.from_mm - self.left_mm for camera in self.summary.cameras[1:])
+        return tuple(place for place in places if 0 < place < self.width_mm)
+
+    @property
+    def undecided_mm(self) -> float:
+        """Length of the roll that was not judged, or not over its whole width."""
+        total, until = 0.0, 0.0
+        for stretch in sorted(self.summary.undecided, key=lambda s: s.from_mm):
+            total += max(0.0, stretch.to_mm - max(until, stretch.from_mm))
+            until = max(until, stretch.to_mm)
+        return total
 
 
 def read_roll(folder: Path) -> JudgedRoll:
@@ -172,6 +206,7 @@ def _read_summary(path: Path) -> RollSummary:
         field = ".".join(str(part) for part in first["loc"])
         raise InputError(f"{path}: {field}: {' '.join(first['msg'].split())}") from None
     borders = [(lane.from_mm, lane.to_mm) for lane in summary.lanes]
+    borders += [(camera.from_mm, camera.to_mm) for camera in summary.cameras]
     for start, stop in borders + [(stretch.from_mm, stretch.to_mm) for stretch in summary.undecided]:
         if start > stop:
             raise InputError(f"{path}: expected from_mm up to to_mm, got {start} and {stop}")

@@ -111,9 +111,12 @@ class MapPage:
 
     def _explanation(self) -> str:
         small, middle, large = self.marker_px
-        hatch = "Hatched: undecided, not judged. " if self.layout.roll.summary.undecided else ""
+        roll = self.layout.roll
+        hatch = "Hatched: undecided, not judged. " if roll.summary.undecided else ""
+        names = short_text(", ".join(camera.name for camera in roll.summary.cameras), 40)
+        seams = f"Dashed: between cameras {names}. " if roll.seams_mm else ""
         return (
-            f"{hatch}Smallest marker {small:g} px; {middle:g} px and {large:g} px for the longest or "
+            f"{hatch}{seams}Smallest marker {small:g} px; {middle:g} px and {large:g} px for the longest or "
             "highest-scored 40 % and 10 %. Length and width have different scales."
         )
 

@@ -17,6 +17,7 @@ _LINE, _BAND, _BAR, _HATCH, _GAP = "#c9d1d8", "#f3f6f8", "#5b6b7a", "#9a5b00", "
 
 PLOT_CSS = (
     f".web{{fill:#fff;stroke:{MUTED};stroke-width:1px}}.band{{fill:{_BAND}}}.lane{{stroke:{_LINE};stroke-width:1px}}"
+    f".seam{{stroke:{MUTED};stroke-width:1px;stroke-dasharray:6 6}}"
     f".bar{{fill:{_BAR}}}.gap{{fill:{_GAP};stroke:{_GAP};stroke-width:1px}}.undecided{{fill:url(#hatch);stroke:{_HATCH};stroke-width:1px}}"
     ".d{stroke-linejoin:miter}.plot *{vector-effect:non-scaling-stroke}"
 )
@@ -76,7 +77,7 @@ def hatch_defs(layout: RollLayout, width_px: float, height_px: float) -> str:
 
 
 def plot_markup(layout: RollLayout) -> str:
-    """Draw what lies inside the plot, in mm: the web, lanes, undecided stretches, defects."""
+    """Draw what lies inside the plot, in mm: the web, lanes, borders of cameras, undecided stretches, defects."""
     roll = layout.roll
     length, width = f"{roll.length_mm:.10g}", f"{roll.width_mm:.10g}"
     parts = [f'<rect class="web" width="{length}" height="{width}"/>']
@@ -88,10 +89,13 @@ def plot_markup(layout: RollLayout) -> str:
             f'<line class="lane" x2="{length}" y1="{edge:.10g}" y2="{edge:.10g}"/>'
             for edge in dict.fromkeys((low, high))
         ]
+    parts += [f'<line class="seam" x2="{length}" y1="{seam:.10g}" y2="{seam:.10g}"/>' for seam in roll.seams_mm]
     for stretch in roll.summary.undecided:
+        low, high = roll.across(stretch)
         parts.append(
             f'<rect class="undecided" x="{stretch.from_mm:.10g}" width="{stretch.to_mm - stretch.from_mm:.10g}" '
-            f'height="{width}"><title>UNDECIDED: {escape(short_text(stretch.reason, 300))}</title></rect>'
+            f'y="{low:.10g}" height="{high - low:.10g}">'
+            f"<title>UNDECIDED: {escape(short_text(stretch.reason, 300))}</title></rect>"
         )
     parts += [
         f'<rect class="d k{m.kind} s{m.step}" data-number="{m.number}" x="{m.along:.10g}" y="{m.across:.10g}" '
@@ -133,6 +137,10 @@ def draw_png(layout: RollLayout) -> Pixels:
         if i % 2 == 0:
             cv2.rectangle(canvas, *corners, _rgb(_BAND), -1)
         cv2.rectangle(canvas, *corners, _rgb(_LINE), 1)
+    for seam in roll.seams_mm:
+        y = round(page.y_px(roll.left_mm + seam))
+        for x in range(left, right, 12):
+            cv2.line(canvas, (x, y), (x + 5, y), _rgb(MUTED), 1)
     _hatch(canvas, page)
     for marker in layout.markers:
         _mark(canvas, page, marker)
@@ -170,8 +178,9 @@ def _hatch(canvas: Pixels, page: MapPage) -> None:
     for stretch in page.layout.roll.summary.undecided:
         x0 = min(max(round(page.x_px(stretch.from_mm)), LEFT), LEFT + page.plot_px - 2)
         x1 = min(max(round(page.x_px(stretch.to_mm)), x0 + 2), LEFT + page.plot_px)
-        area = canvas[TOP : TOP + PLOT, x0:x1]
-        rows, columns = np.ogrid[TOP : TOP + PLOT, x0:x1]
+        y0, y1 = (round(page.y_px(page.layout.roll.left_mm + mm)) for mm in page.layout.roll.across(stretch))
+        area = canvas[y0:y1, x0:x1]
+        rows, columns = np.ogrid[y0:y1, x0:x1]
         area[:] = np.where(((rows + columns) % 11 < 3)[..., None], _rgb(_HATCH), _rgb("#fbe9c6"))
 
 

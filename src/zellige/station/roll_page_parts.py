@@ -53,7 +53,7 @@ def _cards(layout: RollLayout) -> str:
     spread = "not known yet" if summary.defects_per_m2 is None else peak if roll.defects else "none"
     is_searched = "repeats" in summary.model_fields_set
     repeats = "marks of one period" if summary.repeats else "no roller fault seen"
-    undecided_mm = sum(stretch.to_mm - stretch.from_mm for stretch in summary.undecided)
+    undecided_mm = roll.undecided_mm
     share = f"{100 * undecided_mm / roll.length_mm:.2g} % of the length" if undecided_mm else "all was judged"
     grades = "; ".join(f"{grade.lane}: {grade.grade}" for grade in summary.grades)
     cards = [
@@ -100,6 +100,8 @@ def _map(layout: RollLayout) -> str:
         for i, (kind, _, count) in enumerate(layout.kinds)
     )
     hatch = '<li><span class="hatch"></span> undecided, not judged</li>' if roll.summary.undecided else ""
+    names = escape(" | ".join(camera.name for camera in roll.summary.cameras))
+    seams = f'<li><span class="seam"></span> between cameras {names}</li>' if roll.seams_mm else ""
     note = f"<p>The map shows the {len(layout.markers):,} most notable of {len(roll.defects):,} defects.</p>"
     markers = (
         "The longest or highest-scored 40 % have larger markers, 10 % the largest. A defect that is larger than its "
@@ -121,7 +123,7 @@ def _map(layout: RollLayout) -> str:
         f'<div></div><svg class="plot" id="strip" aria-hidden="true" preserveAspectRatio="none" '
         f'viewBox="{strip_view(layout)}">{strip_markup(layout)}</svg><div></div>'
         f'<div></div><div class="muted caption">{escape(density_words(layout))}</div><div></div></div>'
-        f'<ul class="legend">{kinds}{hatch}</ul><p class="muted">{markers if layout.markers else ""}'
+        f'<ul class="legend">{kinds}{hatch}{seams}</ul><p class="muted">{markers if layout.markers else ""}'
         f"Length and width have different scales until you zoom in far.</p>{note if left_out else ''}</section>"
     )
 

@@ -55,6 +55,7 @@ button:disabled { color: #8794a1; border-color: var(--line); cursor: default; ba
 .legend { list-style: none; display: flex; flex-wrap: wrap; gap: 4px 22px; padding: 0; margin: 12px 0 4px 62px; }
 .legend svg { vertical-align: -1px; } .hatch { display: inline-block; width: 26px; height: 14px; vertical-align: -2px;
   border: 1px solid var(--warn); background: repeating-linear-gradient(45deg, #fbe9c6 0 4px, #9a5b00 4px 6px); }
+span.seam { display: inline-block; width: 26px; vertical-align: 4px; border-top: 1px dashed var(--muted); }
 #map > p { margin-left: 62px; font-size: 15px; }
 #detail { display: flex; gap: 20px; border: 1px solid var(--line); border-radius: 8px; padding: 14px 16px;
   margin-bottom: 18px; min-height: 170px; } #crop { flex: none; width: 220px; min-height: 140px; display: grid;

@@ -53,6 +53,8 @@ class RollReport:
         self.num_crops = 0
         self.defects: list[RollDefect] = []
         self.undecided: list[dict[str, Any]] = []
+        self._last_stretch: dict[str | None, dict[str, Any]] = {}
+        """Of each camera; under None of the whole width."""
         self.notes: list[str] = []
         self._written_s = time.monotonic()
         try:
@@ -93,16 +95,18 @@ class RollReport:
             self._max_crops = self.num_crops
             self.notes.append(f"no pictures from defect {defect.number} on: {problem}")
 
-    def add_stretch(self, from_mm: float, to_mm: float, reason: str) -> None:
-        """Note that a stretch of the roll is UNDECIDED; stretches come in the order of the web."""
-        last = self.undecided[-1] if self.undecided else None
+    def add_stretch(self, from_mm: float, to_mm: float, reason: str, camera: str | None = None) -> None:
+        """Note that a stretch of the roll is UNDECIDED, or that of one of several cameras, in the order of the web."""
+        last = self._last_stretch.get(camera)
         is_next = last is not None and abs(last["to_mm"] - from_mm) < 1e-6
         if last is not None and is_next and last["reason"] == reason:
             last["to_mm"] = to_mm
-        elif last is not None and len(self.undecided) >= _MAX_STRETCHES:
-            last.update(to_mm=to_mm, reason="many stretches; what lies between them counts as undecided too")
+        elif len(self.undecided) >= _MAX_STRETCHES:
+            reason = "many stretches; what lies between them counts as undecided too"
+            self.undecided[-1].update(to_mm=max(to_mm, self.undecided[-1]["to_mm"]), reason=reason, camera=None)
         else:
-            self.undecided.append({"from_mm": from_mm, "to_mm": to_mm, "reason": reason})
+            self._last_stretch[camera] = {"from_mm": from_mm, "to_mm": to_mm, "reason": reason, "camera": camera}
+            self.undecided.append(self._last_stretch[camera])
 
     def checkpoint(self, num_lines: int) -> None:
         """Bring roll.json up to date every few seconds, so that little is lost when the program is killed."""

@@ -1,12 +1,10 @@
 """Read and check all that the inspection of a roll needs, before anything is written."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from zellige.core.bundle import read_bundle
 from zellige.core.errors import ConfigError, InputError
-from zellige.core.flat_field import FlatField, check_flat_field_fits
-from zellige.core.flat_field_file import read_flat_field
 from zellige.core.grading import GradingRules, read_rules
 from zellige.core.manifest import Manifest
 from zellige.core.screen import Screen
@@ -14,10 +12,11 @@ from zellige.core.types import GeometryMode, PixelSize
 from zellige.station.camera_source import LiveCamera
 from zellige.station.line_places import Counts, read_counts
 from zellige.station.profile import RollProfile, read_profile
+from zellige.station.roll_cameras import Roll, RollCameras, open_cameras
 from zellige.station.roll_summary import Lanes, make_lanes
 from zellige.station.runtime import Runtime, replay_golden
 from zellige.station.screened_run import screen_of
-from zellige.station.sources import RollSource, open_source
+from zellige.station.sources import RollSource
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,22 +36,26 @@ class RollOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class RollSetup:
-    """All that a roll needs, checked: bundle, camera and recording fit each other."""
+    """All that a roll needs, checked: bundle, cameras and recordings fit each other."""
 
     runtime: Runtime
     profile: RollProfile
-    source: RollSource
+    cameras: RollCameras
     pixel_size: PixelSize
     frame_height: int
     context: int
-    flat_field: FlatField | None
     counts: Counts | None
     rules: GradingRules | None
     lanes: Lanes
     screen: Screen | None = None
 
+    @property
+    def source(self) -> RollSource:
+        """Where the lines come from."""
+        return self.cameras.source
 
-def prepare_roll(bundle: Path, roll: Path | LiveCamera, profile_path: Path | None, options: RollOptions) -> RollSetup:
+
+def prepare_roll(bundle: Path, roll: Roll, profile_path: Path | None, options: RollOptions) -> RollSetup:
     """Read and check; the golden frames are replayed last.
 
     Raises:
@@ -88,29 +91,19 @@ def prepare_roll(bundle: Path, roll: Path | LiveCamera, profile_path: Path | Non
     runtime.check_pixel_size(pixel_size, where)
     profile.check_encoder(pixel_size, where)
     frame_height, context = _frame_lines(manifest, profile, where)
-    if isinstance(roll, LiveCamera):
-        source = replace(roll, settings=profile.camera).open(width_px=profile.width_px, color=manifest.color)
-    else:
-        source = open_source(roll, width_px=profile.width_px, color=manifest.color)
-    geometry = manifest.geometry
-    if source.width_px < geometry.width and not geometry.pad_small:
-        raise InputError(
-            f"roll {source.name}: expected lines of at least a tile, {geometry.width} px, got {source.width_px}"
-        )
+    cameras = open_cameras(roll, profile, pixel_size, manifest.color, where)
     screen = screen_of(runtime.bundle, is_wanted=options.screen or profile.screen, where=where)
-    if screen is not None:
-        screen.check_fits((frame_height, source.width_px), manifest.color.num_channels, f"roll {source.name}")
+    _check_width(cameras, manifest, screen)
     setup = RollSetup(
         runtime=runtime,
         profile=profile,
-        source=source,
+        cameras=cameras,
         pixel_size=pixel_size,
         frame_height=frame_height,
         context=context,
-        flat_field=_flat_field(profile, source.width_px, manifest.color.num_channels, where),
         counts=None if options.counts is None else read_counts(options.counts),
         rules=None if profile.grading is None else read_rules(profile.grading),
-        lanes=make_lanes(profile, width_px=source.width_px, cross_web_mm=pixel_size.cross_web_mm),
+        lanes=make_lanes(profile, width_px=cameras.row.width_px, cross_web_mm=pixel_size.cross_web_mm),
         screen=screen,
     )
     replay_golden(runtime)
@@ -133,12 +126,12 @@ def _frame_lines(manifest: Manifest, profile: RollProfile, where: str) -> tuple[
     return height, context
 
 
-def _flat_field(profile: RollProfile, width_px: int, num_channels: int, where: str) -> FlatField | None:
-    if profile.flat_field is None:
-        return None
-    flat_field = read_flat_field(profile.flat_field.file)
-    check_flat_field_fits(flat_field, profile.flat_field.target_dn, where)
-    shape = (width_px,) if num_channels == 1 else (width_px, num_channels)
-    if flat_field.gain.shape != shape:
-        raise InputError(f"{where}: expected a flat field for lines of shape {shape}, got {flat_field.gain.shape}")
-    return flat_field
+def _check_width(cameras: RollCameras, manifest: Manifest, screen: Screen | None) -> None:
+    """Refuse lines that are shorter than a tile, or that the screen says nothing about."""
+    geometry = manifest.geometry
+    for view in cameras.row.views:
+        where = f"roll {cameras.source.name}" + (f": camera {view.name}" if view.name else "")
+        if view.width_px < geometry.width and not geometry.pad_small:
+            raise InputError(f"{where}: expected lines of at least a tile, {geometry.width} px, got {view.width_px}")
+        if screen is not None:
+            screen.check_fits((geometry.height, view.width_px), manifest.color.num_channels, where)

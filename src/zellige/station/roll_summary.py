@@ -32,7 +32,7 @@ def make_lanes(profile: RollProfile, *, width_px: int, cross_web_mm: float) -> L
         return Lanes(graded=profile.lanes, recorded=profile.lanes)
     nominal_px = width_px if profile.edges is None or profile.edges.width_px is None else profile.edges.width_px
     width_mm = nominal_px * cross_web_mm
-    start_mm = {Datum.LEFT_EDGE: 0.0, Datum.RIGHT_EDGE: -width_mm, Datum.CAMERA: profile.camera_mm}[profile.datum]
+    start_mm = {Datum.LEFT_EDGE: 0.0, Datum.RIGHT_EDGE: -width_mm, Datum.CAMERA: profile.column_0_mm}[profile.datum]
     if profile.datum is Datum.CAMERA:
         width_mm = width_px * cross_web_mm
     web = Lane(name=WEB_LANE, from_mm=start_mm, to_mm=start_mm + width_mm)

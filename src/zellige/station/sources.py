@@ -9,7 +9,7 @@ import re
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -31,6 +31,9 @@ class Lines:
 
     first_line: int
     pixels: Pixels
+    absent: tuple[tuple[int, str], ...] = ()
+    """Of several cameras side by side: those that did not give these lines, by number from the left, and why. Their
+    columns are filled with what they gave last."""
 
     @property
     def num_lines(self) -> int:
@@ -109,7 +112,7 @@ def in_blocks(blocks: Iterable[Block], max_lines: int) -> Iterator[Block]:
             yield block
             continue
         for start in range(0, block.num_lines, max_lines):
-            yield Lines(first_line=block.first_line + start, pixels=block.pixels[start : start + max_lines])
+            yield replace(block, first_line=block.first_line + start, pixels=block.pixels[start : start + max_lines])
 
 
 def paced(
