@@ -77,6 +77,19 @@ def test_the_nearest_roller_comes_first() -> None:
     assert fitting_rollers(repeat, {"a": 100.9, "b": 100.0, "c": 99.5, "d": 102.0}) == ("b", "c", "a")
 
 
+@pytest.mark.parametrize("shared", [0, 11])
+def test_two_rollers_that_share_a_mark(shared: int) -> None:
+    """The one with more marks takes it; of the other the rest is found, whether it began with that mark or not."""
+    many = [mark(i, 10, 50 + 317.0 * i) for i in range(60)]
+    start = 50 + 317.0 * 20 - 471.0 * shared
+    few = [mark(100 + i, 10, start + 471.0 * i) for i in range(24) if i != shared]
+    far = mark(999, 10, 90_000)  # what the other begins with is followed before the first one is taken
+    first, second = find_repeats([*many, *few, far], **SEARCH, min_count=6)[:2]
+    assert first.numbers == tuple(range(60))
+    assert set(second.numbers) >= {100 + i for i in range(shared + 1, 24)}
+    assert second.period_mm == pytest.approx(471, abs=0.2)
+
+
 def test_a_roller_that_marked_the_first_part_of_a_long_roll() -> None:
     """Marks that fit by chance far behind its last turn do not spoil it."""
     rng = np.random.default_rng(0)

@@ -180,6 +180,12 @@ class _Marks:
                 low=low, high=high, spacing=spacing, second=second, marks=marks, turns=turns, period=round(slope, 3)
             )
 
+    def reopen(self, chain: _Chain) -> list[int]:
+        """Give the marks that are left of a long chain of which others were taken: its end may be one of its own."""
+        steps = self._followed.intersection(pairwise(chain.marks))
+        self._followed -= steps
+        return sorted((first for first, _ in steps if not self.is_used[first]), key=lambda k: (self.y[k], k))
+
     def _room(self, windows: tuple[int, int]) -> float:
         """Length across on which windows that hold what these hold may begin, mm."""
         low, high = windows
@@ -240,15 +246,17 @@ def _take_best_first(marks: _Marks, spacings: tuple[float, float], min_count: in
     heapq.heapify(waiting)
     while waiting:
         _, _, first, chain = heapq.heappop(waiting)
-        if marks.is_used[first]:
-            continue
         if chain is None:
-            for second in marks.seconds(first, spacings):
+            seconds = () if marks.is_used[first] else marks.seconds(first, spacings)
+            for second in seconds:
                 add(marks.follow(first, second, *marks.windows_of(first, second)))
         elif not any(marks.is_used[k] for k in chain.marks):
             yield _to_repeat(chain, marks)
-        elif not marks.is_used[chain.second]:
-            add(marks.follow(first, chain.second, chain.low, chain.high))
+        else:
+            for start in marks.reopen(chain):
+                heapq.heappush(waiting, ((float(-len(chain.marks)), -math.inf), next(number), start, None))
+            if not (marks.is_used[first] or marks.is_used[chain.second]):
+                add(marks.follow(first, chain.second, chain.low, chain.high))
 
 
 def _to_repeat(chain: _Chain, marks: _Marks) -> Repeat:
