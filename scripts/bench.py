@@ -4,7 +4,7 @@
 
 Needs the magnetic-tile set in data/raw/MagneticTile and, for the peer, an environment .venv-peer (make peer); what is
 absent is said in the table and left out. The peer's fit is not seeded, so it is fitted several times and means are
-compared. Run it on an otherwise idle machine: about 35 minutes with the peer.
+compared. Run it on an otherwise idle machine: about 45 minutes with the peer.
 """
 
 import argparse
@@ -38,7 +38,7 @@ def main() -> None:
     args = parser.parse_args()
     shutil.rmtree(args.out, ignore_errors=True)
     args.out.mkdir(parents=True)
-    rows = [*measure_demo(args.out), *measure_screen(args.out)]
+    rows = [*measure_demo(args.out), *measure_screen(args.out), *measure_line(args.out)]
     if TILES.is_dir():
         ours, fit_rows = measure_fit()
         rows += fit_rows
@@ -89,6 +89,12 @@ def measure_screen(out: Path) -> list[Row]:
             f"{found['throughput_ratio']} ({found['all_tiles_megapixels_per_s']} MP/s)",
         ),
     ]
+
+
+def measure_line(out: Path) -> list[Row]:
+    """Measure what a line camera asks for, with the bundle of `measure_screen`."""
+    bundle = out / "gray" / "runs" / "demo" / "demo.zellige"
+    return [tuple(row) for row in run_json([sys.executable, str(HERE / "bench_line.py"), str(bundle)])["rows"]]
 
 
 def measure_fit() -> tuple[dict[str, Any], list[Row]]:

@@ -22,10 +22,15 @@ def main() -> int:
     parser.add_argument("--material", type=Material, choices=list(Material), default=Material.ZELLIGE)
     parser.add_argument("--frames", type=int, default=24, help="of 384 lines each (default: 24, which is 1.8 m)")
     parser.add_argument("--defects", type=int, default=8)
+    parser.add_argument(
+        "--background", type=int, default=0, help="dark columns beside the web, whose edges wander then"
+    )
     args = parser.parse_args()
     web = SyntheticWeb(material=args.material, num_rolls=32)
     try:
-        drawn = write_roll(args.out, web, num_frames=args.frames, num_defects=args.defects)
+        drawn = write_roll(
+            args.out, web, num_frames=args.frames, num_defects=args.defects, background_px=args.background
+        )
     except USER_ERRORS as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -9,7 +9,7 @@ import pytest
 
 from zellige.core.errors import ConfigError, InputError
 from zellige.data.synthetic import SyntheticWeb
-from zellige.data.synthetic_camera import lines
+from zellige.data.synthetic_camera import lines, wander_mm
 from zellige.data.synthetic_materials import Material
 from zellige.data.synthetic_roll import write_roll
 
@@ -34,9 +34,32 @@ def test_frames_follow_each_other_and_differ_from_the_good_web_where_the_list_sa
         assert [row["kind"] for row in csv.DictReader(file)] == ["scratch", "hole", "stain"]
 
 
+def test_edges_wander_with_the_web_and_the_list_counts_from_the_left_one(tmp_path: Path) -> None:
+    """Against the roll without background: the same material between the edges, defects as far from the left one."""
+    bare = write_roll(tmp_path / "bare", WEB, num_frames=2, num_defects=2)
+    drawn = write_roll(tmp_path / "roll", WEB, num_frames=2, num_defects=2, background_px=40)
+    frames = [[cv2.imread(str(file)) for file in sorted((tmp_path / name).iterdir())] for name in ("bare", "roll")]
+    without, roll = (np.concatenate(part) for part in frames)
+    assert roll.shape == (400, WEB.width + 80, 3)
+    shift_px = -wander_mm(WEB, WEB.num_rolls, np.arange(400)) / 0.2
+    assert np.abs(shift_px).min() > 1
+    for line in (0, 150, 399):
+        is_web = np.flatnonzero(roll[line].max(1) > 20)
+        assert abs(is_web[0] - (40 + shift_px[line])) <= 1
+        assert abs(is_web[-1] + 1 - (40 + WEB.width + shift_px[line])) <= 1
+    np.testing.assert_array_equal(roll[:, 50:-50], without[:, 10:-10])
+    for one, other in zip(drawn, bare, strict=True):
+        middle = round((one.y0_mm + one.y1_mm) / 2 / 0.2)
+        assert one.x0_mm == pytest.approx(other.x0_mm - shift_px[middle] * 0.2, abs=1e-5)
+        assert (one.y0_mm, one.x1_mm - one.x0_mm) == pytest.approx((other.y0_mm, other.x1_mm - other.x0_mm))
+
+
 def test_mistakes(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="0 to as many defects, got 2 and 3"):
         write_roll(tmp_path / "few", WEB, num_frames=2, num_defects=3)
     (tmp_path / "there").mkdir()
     with pytest.raises(InputError, match="expected a new folder"):
         write_roll(tmp_path / "there", WEB, num_frames=1, num_defects=0)
+    with pytest.raises(ConfigError, match="background of 0 or at least 14 px, got 5"):
+        write_roll(tmp_path / "narrow", WEB, num_frames=1, num_defects=0, background_px=5)
+    assert not (tmp_path / "narrow").exists()

@@ -110,16 +110,18 @@ def streak_lengths_mm(defects: Sequence[RollDefect]) -> dict[int, float]:
     A continuation belongs to the record that ends where it begins and lies nearest across.
     """
     chains: list[list[RollDefect]] = []
+    growing: list[list[RollDefect]] = []
     for d in sorted(defects, key=lambda d: d.y_mm):
-        near = [
-            chain
-            for chain in chains
-            if d.is_continuation and chain[-1].is_continuing and abs(_end(chain[-1]) - d.y_mm) < _JOINT_MM
-        ]
+        near = [c for c in growing if abs(_end(c[-1]) - d.y_mm) < _JOINT_MM] if d.is_continuation else []
         if near:
-            min(near, key=lambda chain: abs(chain[-1].x_mm - d.x_mm)).append(d)
+            chain = min(near, key=lambda c: abs(c[-1].x_mm - d.x_mm))
         else:
-            chains.append([d])
+            chain = []
+            chains.append(chain)
+            growing.append(chain)
+        chain.append(d)
+        if not d.is_continuing:
+            growing = [c for c in growing if c is not chain]
     return {d.number: sum(part.length_mm for part in chain) for chain in chains for d in chain}
 
 

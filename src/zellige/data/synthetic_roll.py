@@ -1,8 +1,8 @@
 """A recorded roll of the synthetic web: frames one after the other, some with a defect, and what was drawn where."""
 
 import csv
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -11,8 +11,9 @@ import numpy as np
 from zellige.core.errors import ConfigError, InputError
 from zellige.core.progress import progress
 from zellige.core.types import Pixels
-from zellige.data.synthetic_camera import SyntheticWeb, expose, lines
+from zellige.data.synthetic_camera import SyntheticWeb, expose, lines, wander_margin
 from zellige.data.synthetic_defects import defect_kinds, see_defect
+from zellige.data.synthetic_edges import edge_shift_px, on_background
 
 STRENGTH = 1.0
 """Of the drawn defects: as strong as they come."""
@@ -61,15 +62,33 @@ def roll_frames(
         yield expose(seen.reflectance, web, roll, first_line), drawn
 
 
-def write_roll(folder: Path, web: SyntheticWeb, *, num_frames: int, num_defects: int) -> list[DrawnDefect]:
+def with_edges(
+    frames: Iterable[tuple[Pixels, DrawnDefect | None]], web: SyntheticWeb, roll: int, background_px: int
+) -> Iterator[tuple[Pixels, DrawnDefect | None]]:
+    """Show `background_px` dark columns on each side of frames; x of the defects is then from the web's left edge."""
+    for number, (pixels, defect) in enumerate(frames):
+        shift_px = edge_shift_px(web, roll, number * web.height)
+        if defect is not None:
+            middle = round((defect.y0_mm + defect.y1_mm) / 2 / web.pixel_size.down_web_mm) % web.height
+            edge_mm = float(shift_px[middle]) * web.pixel_size.cross_web_mm
+            defect = replace(defect, x0_mm=defect.x0_mm - edge_mm, x1_mm=defect.x1_mm - edge_mm)
+        yield on_background(pixels, shift_px, background_px), defect
+
+
+def write_roll(
+    folder: Path, web: SyntheticWeb, *, num_frames: int, num_defects: int, background_px: int = 0
+) -> list[DrawnDefect]:
     """Write a roll that no split of a data set of this web has: `folder/l_LINE.png`, and `folder.csv` with the truth.
 
     Raises:
-        ConfigError: see `roll_frames`.
+        ConfigError: see `roll_frames`; or a background that is narrower than the web wanders.
         InputError: the folder is there already, or cannot be written.
     """
     drawn = []
     frames = roll_frames(web, web.num_rolls, num_frames, num_defects)
+    if background_px:
+        _check_background(web, background_px)
+        frames = with_edges(frames, web, web.num_rolls, background_px)
     try:
         folder.mkdir(parents=True)
         with progress(f"Scanning a roll of {web.material}", num_frames) as advance:
@@ -86,3 +105,9 @@ def write_roll(folder: Path, web: SyntheticWeb, *, num_frames: int, num_defects:
     except OSError as error:
         raise InputError(f"roll {folder}: expected a new folder to write to ({error.strerror})") from None
     return drawn
+
+
+def _check_background(web: SyntheticWeb, background_px: int) -> None:
+    least = 2 * wander_margin(web)
+    if background_px < least:
+        raise ConfigError(f"roll: expected a background of 0 or at least {least} px, got {background_px}")

@@ -70,7 +70,7 @@ class Roller(_Strict):
 
 
 class RepeatSettings(_Strict):
-    """How repeating defects are looked for; see `core.roll_records.find_repeats`."""
+    """How repeating defects are looked for; see `core.repeats.find_repeats`."""
 
     across_mm: Positive = 5.0
     along_mm: Positive = 3.0
@@ -187,7 +187,7 @@ class RollProfile(_Strict):
 
     @property
     def diameters_mm(self) -> dict[str, float]:
-        """Diameter of each roller by name, as `core.roll_records.fitting_rollers` wants it."""
+        """Diameter of each roller by name, as `core.repeats.fitting_rollers` wants it."""
         return {roller.name: roller.circumference_mm / math.pi for roller in self.rollers}
 
 

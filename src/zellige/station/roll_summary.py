@@ -8,13 +8,14 @@ from typing import Any
 
 from zellige.core.grading import GradingRules
 from zellige.core.lane_grades import grade_lanes
-from zellige.core.roll_records import Lane, RollDefect, defects_per_m2, find_repeats, fitting_rollers
+from zellige.core.repeats import find_repeats, fitting_rollers
+from zellige.core.roll_records import Lane, RollDefect, defects_per_m2
 from zellige.core.web import Datum
 from zellige.station.profile import RollProfile
 
-_MARKS_PER_PLACE, _MAX_MARKS = 20, 400
-"""Defects among which repeats are searched: the first of each place across, and in all. With more, the search of a roll
-that is full of defects takes minutes."""
+_MARKS_PER_PLACE, _MAX_MARKS = 500, 20_000
+"""Defects among which repeats are searched: the first of each place across, and in all. So the end of a roll that is
+full of defects is a matter of seconds."""
 WEB_LANE = "web"
 
 
