@@ -1,6 +1,7 @@
 """Small image sets that need no download, and the real programs, each in a process of its own."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -14,26 +15,33 @@ import cv2
 import numpy as np
 import pytest
 
+RUN_TESTS = (
+    "tests/export/test_export_script.py",
+    "tests/pipeline/test_extend.py",
+    "tests/pipeline/test_mine.py",
+    "tests/pipeline/test_station_install.py",
+    "tests/pipeline/test_suggest.py",
+    "tests/pipeline/test_train.py",
+    "tests/pipeline/test_train_distributed.py",
+)
+"""They share one program server and one trained run, which take half a minute to make: they belong on one worker."""
+
 PROGRAM_TESTS = (
     "tests/configs/test_configs.py",
     "tests/data/test_label_report.py",
-    "tests/export/test_export_script.py",
     "tests/pipeline/test_auto_stages.py",
     "tests/pipeline/test_bad_input.py",
     "tests/pipeline/test_compare.py",
-    "tests/pipeline/test_extend.py",
-    "tests/pipeline/test_mine.py",
     "tests/pipeline/test_notebooks.py",
     "tests/pipeline/test_screen.py",
-    "tests/pipeline/test_station_install.py",
-    "tests/pipeline/test_suggest.py",
     "tests/pipeline/test_sweep.py",
-    "tests/pipeline/test_train.py",
-    "tests/pipeline/test_train_distributed.py",
     "tests/pipeline/test_train_gradient.py",
     "tests/pipeline/test_train_supervised.py",
 )
-"""They share one program server and one trained run: all of them belong on one worker."""
+"""They share one program server and one comparison, and need no trained run: they belong on another worker."""
+
+GROUPS = {"runs": RUN_TESTS, "programs": PROGRAM_TESTS}
+SLOW_FIRST = tuple(f"tests/{folder}/" for folder in ("pipeline", "export", "models", "training"))
 
 PROJECT = Path(__file__).parents[1]
 HEIGHT, WIDTH = 96, 112
@@ -70,25 +78,41 @@ def make_image_set(root: Path, *, rgb: bool = False, num: tuple[int, int, int, i
     return root
 
 
-def pytest_configure() -> None:
-    """Take interrupts as usual where the tests were started in the background of a shell, which ignores them.
+def pytest_configure(config: pytest.Config) -> None:
+    """Compute with one thread where several workers share the cores; take interrupts as usual where they are ignored.
 
-    A process hands "ignored" on to the programs that it starts, and those are to be interrupted.
+    They are ignored where the tests were started in the background of a shell. A process hands "ignored" on to the
+    programs that it starts, and those are to be interrupted.
     """
+    if hasattr(config, "workerinput"):
+        os.environ.setdefault("OMP_NUM_THREADS", "1")
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
-    """Keep the tests of a file, and those of PROGRAM_TESTS, on one worker (pytest 9.2 ignores `xdist_group`)."""
+    """Keep the tests of a file, and those of each of GROUPS, on one worker (pytest 9.2 ignores `xdist_group`)."""
     from xdist.scheduler import LoadScopeScheduling
 
     class ByFile(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
             file = nodeid.split("::", 1)[0]
-            return "programs" if file in PROGRAM_TESTS else file
+            return next((name for name, files in GROUPS.items() if file in files), file)
 
+    config.option.loadscopereorder = False  # the number of tests says little of their time; see below
     return ByFile(config, log)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """With several workers begin with what takes long, so that none of it is left for the end."""
+    if hasattr(config, "workerinput"):
+        items.sort(key=lambda item: _rank(item.nodeid.split("::", 1)[0]))
+
+
+def _rank(file: str) -> int:
+    if file in RUN_TESTS or file in PROGRAM_TESTS:
+        return 0
+    return 1 if file.startswith(SLOW_FIRST) else 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -226,6 +250,16 @@ def train_arguments(root: Path, name: str, *more: str, data: Path | None = None)
         f"run_name={name}",
         *more,
     ]
+
+
+@pytest.fixture(scope="session")
+def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tracking store without runs, to be copied: making one takes seconds."""
+    from zellige.tracking import make_store
+
+    store = tmp_path_factory.mktemp("template") / "mlruns"
+    make_store(store)
+    return store
 
 
 @pytest.fixture(scope="session")

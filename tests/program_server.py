@@ -4,6 +4,7 @@ Reads one JSON request a line, answers one JSON line each: {"start": {...}} give
 its exit code or null. Ends with its standard input.
 """
 
+import gc
 import importlib
 import json
 import os
@@ -13,22 +14,61 @@ import sys
 import traceback
 
 HEAVY = (
+    "alembic.command",
     "matplotlib.pyplot",
+    "mlflow.store.model_registry.sqlalchemy_store",
+    "mlflow.store.tracking.sqlalchemy_store",
     "onnxscript",
+    "pygments.formatters.html",
     "sklearn.metrics",
+    "sqlalchemy.dialects.sqlite",
     "torch._dynamo",
     "torch.onnx._internal.exporter",
+    "zellige.comparison",
+    "zellige.extension",
     "zellige.finished_run",
     "zellige.release",
+    "zellige.shared_run",
+    "zellige.suggestion",
+    "zellige.sweep",
     "zellige.training.gradient",
     "zellige.training.one_pass",
+    "zellige.training.supervised",
 )
 
 
 def preload() -> None:
+    """Import, compose and export once: the first time, both read what every later time is made from."""
     os.environ.setdefault("MPLBACKEND", "agg")
     for name in HEAVY:
         importlib.import_module(name)
+    compose_something()
+    export_something()
+    gc.freeze()  # what is there stays: no process has to look through it for what can go
+
+
+def compose_something() -> None:
+    from hydra import compose, initialize_config_dir
+
+    from zellige.config import PROJECT, register_schemas
+
+    register_schemas()
+    with initialize_config_dir(str(PROJECT / "configs"), version_base="1.3"):
+        compose("train", ["data=folder", "data.root=x", "geometry=tiles", "model.stages=[1]"])
+
+
+def export_something() -> None:
+    import torch
+
+    from zellige.core.types import Color, Geometry, GeometryMode
+    from zellige.export.onnx import to_onnx
+    from zellige.models.detector import DetectorOutput
+
+    class Brightness(torch.nn.Module):
+        def forward(self, images: torch.Tensor) -> DetectorOutput:
+            return DetectorOutput(anomaly_map=images.float(), score=images.float().mean((1, 2, 3)))
+
+    to_onnx(Brightness(), geometry=Geometry(mode=GeometryMode.RESIZE, height=32, width=32), color=Color.GRAY)
 
 
 def start(

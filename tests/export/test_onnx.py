@@ -4,6 +4,7 @@ import onnx
 import pytest
 from onnx.external_data_helper import uses_external_data
 
+from tests.export.conftest import Judged
 from zellige.core.bundle import read_bundle
 
 
@@ -33,3 +34,10 @@ def test_it_is_valid_and_stands_alone(graph: onnx.ModelProto) -> None:
 def test_it_says_nothing_of_the_machine_that_made_it(graph: onnx.ModelProto) -> None:
     assert b"/site-packages/" not in graph.SerializeToString()
     assert b"/src/zellige/" not in graph.SerializeToString()
+
+
+def test_the_detector_is_left_as_it_was(judged: Judged, bundle_path: Path) -> None:
+    """Its activations write into their inputs, which they do not while it is exported."""
+    is_in_place = [part.inplace for part in judged.fitted.detector.modules() if hasattr(part, "inplace")]
+    assert is_in_place
+    assert all(is_in_place)

@@ -16,6 +16,7 @@ from tests.conftest import save_image, texture
 from zellige.core.errors import ConfigError, InputError
 from zellige.core.types import Color, Geometry, GeometryMode, LabelledBox, Sample
 from zellige.data.dataset import TileDataset
+from zellige.export.onnx import to_onnx
 from zellige.models.box_detector import BoxDetector
 from zellige.models.detector import BoxOutput, KindTargets, SupervisedDetector
 from zellige.models.reference_pair import ReferencePair
@@ -137,7 +138,9 @@ def assert_same_boxes(first: torch.Tensor, second: torch.Tensor) -> None:
 def test_onnx_runtime_draws_the_same_boxes_for_any_batch(case) -> None:
     name, detector, _ = case
     images, _ = tiles(name, 500, 5)
-    session = ort.InferenceSession(exported(detector, images[:2]), providers=["CPUExecutionProvider"])
+    geometry = Geometry(mode=GeometryMode.RESIZE, height=TILE, width=TILE)
+    graph = to_onnx(detector, geometry=geometry, color=Color.GRAY)
+    session = ort.InferenceSession(graph, providers=["CPUExecutionProvider"])
     for size in (1, 5):
         expected = look(detector, images[:size])
         maps, scores, boxes = session.run(None, {"images": images[:size].numpy()})
@@ -145,30 +148,6 @@ def test_onnx_runtime_draws_the_same_boxes_for_any_batch(case) -> None:
         assert scores == pytest.approx(expected.score.numpy(), abs=1e-3)
         for ours, theirs in zip(expected.boxes, torch.from_numpy(boxes), strict=True):
             assert_same_boxes(ours, theirs)
-
-
-def exported(detector: nn.Module, images: torch.Tensor) -> bytes:
-    """One graph with the boxes, made with the settings of zellige.export.onnx."""
-
-    class Outputs(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.detector = detector
-
-        def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-            output = self.detector(images)
-            return output.anomaly_map, output.score, output.boxes
-
-    program = torch.onnx.export(
-        Outputs().eval(),
-        (images,),
-        dynamo=True,
-        input_names=["images"],
-        dynamic_shapes={"images": {0: torch.export.Dim("batch", min=1, max=256)}},
-        verbose=False,
-    )
-    assert program is not None
-    return bytes(program.model_proto.SerializeToString())
 
 
 def test_a_checkpoint_gives_identical_outputs(case, tmp_path: Path) -> None:

@@ -73,8 +73,9 @@ def times_of(folder: Path) -> dict[Path, int]:
 
 
 @pytest.fixture(scope="session")
-def compared(programs: Programs, tmp_path_factory: pytest.TempPathFactory) -> Compared:
+def compared(programs: Programs, empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Compared:
     root = tmp_path_factory.mktemp("compared")
+    shutil.copytree(empty_store, root / "mlruns")
     make_image_set(root / "images", num=(4, 5, 5, 5))
     for index in (1, 3):  # a defect that cannot be seen: with an AUROC of 1 all candidates would look alike
         save_image(root / f"images/test/hole/{index:02}.png", texture(100 + index))

@@ -1,6 +1,7 @@
 """model.stages=auto from the command line: the run remembers the list, and whoever opens it does not choose again."""
 
 import json
+import shutil
 import sqlite3
 from pathlib import Path
 
@@ -13,8 +14,9 @@ from zellige.models.patchcore import PatchCore
 
 
 @pytest.fixture(scope="module")
-def run(programs: Programs, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def run(programs: Programs, empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("auto")
+    shutil.copytree(empty_store, root / "mlruns")
     make_image_set(root / "images")
     ended = programs.run("train.py", *train_arguments(root, "auto", "model.stages=auto"))
     assert (ended.code, ended.err) == (0, "")

@@ -87,11 +87,13 @@ def test_a_candidate_may_hold_its_own_seed_still() -> None:
     assert [child.config.model.seed for child in plan.children] == [5, 5]
 
 
-def test_the_models_that_there_are() -> None:
+def test_the_models_that_there_are_and_nothing_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
     learn_from_labels = {"box_detector", "classifier", "reference_pair", "segmenter"}
     assert list(plan_of("models=all").candidates) == [name for name in MODELS if name not in learn_from_labels]
     assert list(plan_of().candidates) == ["patchcore"]
     assert list(plan_of("models=patchcore", "seeds=[0]").candidates) == ["patchcore"]
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_name_of_its_own_comes_from_the_data() -> None:
@@ -139,9 +141,3 @@ def test_a_mistake_is_found_before_anything_runs(name: str) -> None:
     if name != "name of a candidate":  # Hydra's own grammar refuses that
         assert isinstance(caught.value, ConfigError)
         assert "\n" not in str(caught.value)
-
-
-def test_nothing_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    plan_of("models=all")
-    assert list(tmp_path.iterdir()) == []

@@ -1,6 +1,7 @@
 """The runs that `log_run` stores, seen in MLflow's own UI in a real Chromium."""
 
 import importlib.util
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -36,8 +37,9 @@ def ui() -> ModuleType:
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def store(empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("ui")
+    shutil.copytree(empty_store, root / "mlruns")
     for name, metrics in METRICS.items():
         run_dir = root / "runs" / name
         (run_dir / "pictures").mkdir(parents=True)
@@ -116,7 +118,8 @@ def test_another_hosts_name_is_refused_and_no_usage_is_reported(ui: ModuleType, 
         assert ui.json.load(answer)["disable_ui_telemetry"] is True
 
 
-def test_the_server_ends_with_its_whole_group(ui: ModuleType, tmp_path: Path) -> None:
+def test_the_server_ends_with_its_whole_group(ui: ModuleType, empty_store: Path, tmp_path: Path) -> None:
+    shutil.copytree(empty_store, tmp_path / "empty")
     with ui.serve_ui(tmp_path / "empty") as address:
         experiment_id, runs = ui.find_runs(address, "Default")
         assert (experiment_id, runs) == ("0", {})

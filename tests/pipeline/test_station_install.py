@@ -15,7 +15,9 @@ SECONDS = 300
 
 
 def pip(python: Path | str, *arguments: object) -> subprocess.CompletedProcess[str]:
-    command = [str(part) for part in (python, "-m", "pip", *arguments[:1], *QUIET, *arguments[1:])]
+    """Run our own pip on an environment, which then needs none: to install one takes seconds."""
+    options = () if python == sys.executable else ("--python", python)
+    command = [str(p) for p in (sys.executable, "-m", "pip", *options, *arguments[:1], *QUIET, *arguments[1:])]
     return subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, cwd=PROJECT)
 
 
@@ -23,7 +25,7 @@ def pip(python: Path | str, *arguments: object) -> subprocess.CompletedProcess[s
 def environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The bin folder of a new environment that holds the station."""
     root = tmp_path_factory.mktemp("station")
-    subprocess.run([sys.executable, "-m", "venv", root / "venv"], check=True, timeout=SECONDS)
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", root / "venv"], check=True, timeout=SECONDS)
     python = root / "venv/bin/python"
     lock = PROJECT / "requirements-station.lock"
     installed = pip(python, "install", "--require-hashes", "--timeout", "15", "--retries", "1", "-r", lock)

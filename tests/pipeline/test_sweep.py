@@ -64,8 +64,9 @@ def workers_of(root: Path) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def swept(programs: Programs, tmp_path_factory: pytest.TempPathFactory) -> Swept:
+def swept(programs: Programs, empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Swept:
     root = tmp_path_factory.mktemp("swept")
+    shutil.copytree(empty_store, root / "mlruns")
     make_image_set(root / "images", num=(12, 5, 3, 3))
     given = sweep_arguments(root, SPACE)
     first, end = programs.start("sweep.py", *given), time.monotonic() + 240

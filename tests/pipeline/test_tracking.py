@@ -30,13 +30,6 @@ log_run(run_dir, store=store, experiment="e", identity=identity, config={}, metr
 """
 
 
-@pytest.fixture(scope="module")
-def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    store = tmp_path_factory.mktemp("template") / "mlruns"
-    make_store(store)
-    return store
-
-
 @pytest.fixture
 def store(empty_store: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(empty_store, tmp_path / "ml é runs"))

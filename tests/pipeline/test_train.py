@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -249,10 +250,9 @@ MOMENTS = {
 
 @pytest.mark.parametrize("moment", MOMENTS)
 def test_ctrl_c_leaves_nothing(
-    programs: Programs, trained_run: TrainedRun, store_template: Path, tmp_path: Path, moment: str
+    programs: Programs, trained_run: TrainedRun, empty_store: Path, tmp_path: Path, moment: str
 ) -> None:
-    (tmp_path / "mlruns").mkdir()
-    (tmp_path / "mlruns/mlflow.db").write_bytes(store_template.read_bytes())
+    shutil.copytree(empty_store, tmp_path / "mlruns")
     running = programs.start("train.py", *train_arguments(tmp_path, "a", data=trained_run.data))
     end = time.monotonic() + 200
     while running.poll() is None and not MOMENTS[moment](tmp_path):
@@ -263,16 +263,6 @@ def test_ctrl_c_leaves_nothing(
     assert ended.code == 130, ended.err
     assert ended.err == "error: interrupted: nothing was kept of this run\n"
     assert leftovers(tmp_path) == []
-
-
-@pytest.fixture(scope="module")
-def store_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An empty tracking store's database, which takes seconds to make."""
-    from zellige.tracking import make_store
-
-    store = tmp_path_factory.mktemp("template")
-    make_store(store)
-    return store / "mlflow.db"
 
 
 def test_a_taken_name_is_refused_at_once(programs: Programs, trained_run: TrainedRun) -> None:

@@ -1,6 +1,7 @@
 """scripts/train.py with a detector that learns by gradient and from labels: images to a bundle that a station runs."""
 
 import json
+import shutil
 import sqlite3
 from pathlib import Path
 
@@ -14,8 +15,9 @@ NAME = "labels"
 
 
 @pytest.fixture(scope="module")
-def finished(programs: Programs, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def finished(programs: Programs, empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("gradient")
+    shutil.copytree(empty_store, root / "mlruns")
     make_image_set(root / "images")
     for index in range(4):
         pixels, mask = texture(900 + index), texture(0) * 0

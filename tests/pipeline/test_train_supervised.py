@@ -1,6 +1,7 @@
 """scripts/train.py with detectors that learn from labels, to a bundle that names kinds; and open the run again."""
 
 import json
+import shutil
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -47,8 +48,9 @@ def hash_of(kind: str) -> int:
     ],
 )
 def test_images_to_a_bundle_that_names_kinds_and_back(
-    programs: Programs, tmp_path: Path, model: str, num_good: int, settings: tuple[str, ...]
+    programs: Programs, empty_store: Path, tmp_path: Path, model: str, num_good: int, settings: tuple[str, ...]
 ) -> None:
+    shutil.copytree(empty_store, tmp_path / "mlruns")
     make_kinds(tmp_path / "images", num_good=num_good)
     arguments = [a for a in train_arguments(tmp_path, model) if not a.startswith(("model.", "geometry"))]
     shares = ("data.fractions.train_defects=0.6", "data.fractions.val_defects=0.2")
