@@ -24,6 +24,7 @@ PROGRAM_TESTS = (
     "tests/pipeline/test_extend.py",
     "tests/pipeline/test_mine.py",
     "tests/pipeline/test_notebooks.py",
+    "tests/pipeline/test_roll_of_pictures.py",
     "tests/pipeline/test_screen.py",
     "tests/pipeline/test_station_install.py",
     "tests/pipeline/test_suggest.py",
