@@ -49,7 +49,8 @@ def main() -> int:
             if pictures is not None:
                 (folder / "comparison.png").write_bytes(encode_png(comparison_sheet(comparison, *pictures)))
     except (*USER_ERRORS, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        is_ours = isinstance(error, USER_ERRORS)
+        print(f"error: {error if is_ours else f'out {args.out}: cannot be written ({error})'}", file=sys.stderr)
         return 2
     print("\n".join([*in_words(comparison), f"written: {args.out}"]))
     return 0

@@ -179,7 +179,8 @@ def _ious(boxes: Boxes, box: NDArray[np.float64]) -> NDArray[np.float64]:
     sides = np.minimum(boxes[:, 2:], box[2:]) - np.maximum(boxes[:, :2], box[:2])
     shared: NDArray[np.float64] = np.clip(sides, 0, None).prod(1)
     union = (boxes[:, 2:] - boxes[:, :2]).prod(1) + (box[2:] - box[:2]).prod() - shared
-    return shared / np.maximum(union, 1e-12)
+    ious: NDArray[np.float64] = shared / np.maximum(union, 1e-12)
+    return ious
 
 
 def _chance(boxes: Boxes, known: Sequence[KnownDefect], length_mm: float, tolerance_mm: float) -> float:
