@@ -13,13 +13,12 @@ from rich.table import Table
 
 from zellige.config import PrepareConfig, to_geometry
 from zellige.config_data import load_data, to_pixel_size
-from zellige.config_labels import LabelsConfig
+from zellige.config_labels import LabelsConfig, to_source
 from zellige.core.errors import ConfigError
 from zellige.core.image_files import read_frame
 from zellige.core.roi import Roi, find_roi
 from zellige.core.types import Sample
 from zellige.data.contact_sheet import contact_sheet
-from zellige.data.label_listing import Source
 from zellige.data.prepare_labels import prepare_labels
 from zellige.data.report import DataReport
 from zellige.program import run
@@ -56,12 +55,7 @@ def report_on_labels(config: DictConfig) -> None:
         ) from None
     settings = cast(LabelsConfig, OmegaConf.to_object(config.labels))
     report = prepare_labels(
-        Source(
-            root=Path(str(settings.root)),
-            kinds=tuple(settings.kinds),
-            voc_boxes=settings.voc_boxes,
-            templates=settings.templates,
-        ),
+        to_source(settings),
         out,
         format_name=settings.format,
         to=settings.to,

@@ -33,6 +33,7 @@ PROGRAM_TESTS = (
     "tests/pipeline/test_bad_input.py",
     "tests/pipeline/test_compare.py",
     "tests/pipeline/test_notebooks.py",
+    "tests/pipeline/test_roll_of_pictures.py",
     "tests/pipeline/test_screen.py",
     "tests/pipeline/test_sweep.py",
     "tests/pipeline/test_train_gradient.py",

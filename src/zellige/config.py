@@ -13,7 +13,7 @@ from zellige.config_data import DataConfig, last_part
 from zellige.config_extend import ExtendConfig
 from zellige.config_ignore import read_ignore_mask, to_foreground, to_ignore
 from zellige.config_kind_rules import KindRuleConfig, to_kind_rules
-from zellige.config_labels import LabelsConfig
+from zellige.config_labels import LabelsConfig, PicturesConfig
 from zellige.config_models import register_models
 from zellige.config_rolls import MineConfig
 from zellige.config_screen import ScreenConfig
@@ -176,6 +176,7 @@ def register_schemas() -> None:
     store.store(name="mine_schema", node=MineConfig)
     store.store(name="suggest_schema", node=SuggestConfig)
     store.store(name="prepare_schema", node=PrepareConfig)
+    store.store(name="pictures_schema", node=PicturesConfig)
     register_models(store)
 
 

@@ -13,7 +13,7 @@ from torch import nn
 from tests.conftest import PROJECT, Programs, make_image_set
 from zellige.config import CalibrationConfig, GeometryConfig, make_fabric, register_schemas, to_geometry, to_target
 from zellige.config_data import FractionsConfig, WebConfig, to_pixel_size
-from zellige.config_labels import LabelsConfig
+from zellige.config_labels import LabelsConfig, PicturesConfig
 from zellige.config_models import (
     BoxDetectorConfig,
     ClassifierConfig,
@@ -36,6 +36,7 @@ from zellige.core.errors import ConfigError
 from zellige.core.types import Geometry, PixelSize
 from zellige.data.augment import Augment
 from zellige.data.prepare_labels import prepare_labels
+from zellige.data.roll_of_pictures import Deal, write_rolls
 from zellige.data.roll_tiles import RollTiles
 from zellige.data.splits import Fractions
 from zellige.data.synthetic import SyntheticWeb
@@ -68,7 +69,17 @@ def composed(name: str, *overrides: str) -> Any:
 
 
 def test_the_options_are_found() -> None:
-    assert PROGRAMS == ["compare", "export_run", "extend_run", "mine_run", "prepare_data", "suggest", "sweep", "train"]
+    assert PROGRAMS == [
+        "compare",
+        "export_run",
+        "extend_run",
+        "mine_run",
+        "prepare_data",
+        "roll_of_pictures",
+        "suggest",
+        "sweep",
+        "train",
+    ]
     assert {"data/folder", "experiment/demo", "geometry/tiles", "model/patchcore", "model/subspace"} <= set(OPTIONS)
 
 
@@ -95,6 +106,8 @@ def test_the_options_are_found() -> None:
         (LabelsConfig, prepare_labels),
         (ScreenConfig, learn_screen),
         (RollsConfig, RollTiles),
+        (PicturesConfig, Deal),
+        (PicturesConfig, write_rolls),
     ],
 )
 def test_a_schema_has_the_defaults_of_what_it_builds(schema: type, built: type) -> None:
@@ -143,6 +156,7 @@ def test_every_option_composes_and_becomes_objects(option: str) -> None:
         ("export_run", ["run=x"]),
         ("extend_run", ["run=x", "added=y"]),
         ("mine_run", ["run=x", "roll=y", "out=z"]),
+        ("roll_of_pictures", ["labels.root=x", "out=y"]),
         ("suggest", ["run=x", "images=y", "out=z"]),
     ],
 )

@@ -1,6 +1,5 @@
 """A synthetic roll has no gaps, and its defects lie where its list says."""
 
-import csv
 from pathlib import Path
 
 import cv2
@@ -8,6 +7,7 @@ import numpy as np
 import pytest
 
 from zellige.core.errors import ConfigError, InputError
+from zellige.core.known_defects import read_known_defects
 from zellige.data.synthetic import SyntheticWeb
 from zellige.data.synthetic_camera import lines, wander_mm
 from zellige.data.synthetic_materials import Material
@@ -25,13 +25,14 @@ def test_frames_follow_each_other_and_differ_from_the_good_web_where_the_list_sa
     changed = np.abs(roll.astype(int) - good).max(2) > 8
     assert [defect.kind for defect in drawn] == ["scratch", "hole", "stain"]
     for defect, frame in zip(drawn, (1, 3, 5), strict=True):
-        x0, y0, x1, y1 = (round(v / 0.2) for v in (defect.x0_mm, defect.y0_mm, defect.x1_mm, defect.y1_mm))
+        x0, y0, x1, y1 = (round(v / 0.2) for v in defect.box_mm)
         assert frame * 200 <= y0 < y1 <= (frame + 1) * 200
         assert changed[y0:y1, x0:x1].any()
         changed[max(0, y0 - 5) : y1 + 5, max(0, x0 - 5) : x1 + 5] = False  # the lens blurs the rims
     assert not changed.any()
-    with (tmp_path / "roll.csv").open(newline="") as file:
-        assert [row["kind"] for row in csv.DictReader(file)] == ["scratch", "hole", "stain"]
+    listed = read_known_defects(tmp_path / "roll.csv")["roll"]
+    assert [one.kind for one in listed] == ["scratch", "hole", "stain"]
+    assert np.allclose([one.box_mm for one in listed], [one.box_mm for one in drawn], atol=1e-5)
 
 
 def test_edges_wander_with_the_web_and_the_list_counts_from_the_left_one(tmp_path: Path) -> None:
@@ -49,9 +50,9 @@ def test_edges_wander_with_the_web_and_the_list_counts_from_the_left_one(tmp_pat
         assert abs(is_web[-1] + 1 - (40 + WEB.width + shift_px[line])) <= 1
     np.testing.assert_array_equal(roll[:, 50:-50], without[:, 10:-10])
     for one, other in zip(drawn, bare, strict=True):
-        middle = round((one.y0_mm + one.y1_mm) / 2 / 0.2)
-        assert one.x0_mm == pytest.approx(other.x0_mm - shift_px[middle] * 0.2, abs=1e-5)
-        assert (one.y0_mm, one.x1_mm - one.x0_mm) == pytest.approx((other.y0_mm, other.x1_mm - other.x0_mm))
+        x0, y0, x1, y1 = one.box_mm
+        edge_mm = shift_px[round((y0 + y1) / 2 / 0.2)] * 0.2
+        assert (x0 + edge_mm, y0, x1 + edge_mm, y1) == pytest.approx(other.box_mm, abs=1e-5)
 
 
 def test_mistakes(tmp_path: Path) -> None:

@@ -1,6 +1,5 @@
 """A recorded roll drawn by hand, a station for it, and the list of its defects, for the notebook that walks along."""
 
-import csv
 import json
 from pathlib import Path
 
@@ -38,12 +37,11 @@ def write_walked_roll(folder: Path) -> dict[str, str]:
     for number, start in enumerate(left):
         view[number, start : start + WEB_PX] = web[number]
     save(paths["ROLL"], view)
-    with paths["LISTED"].open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(("kind", "x0_mm", "y0_mm", "x1_mm", "y1_mm"))
-        for x, line, width, height, kind in (*MARKS, *OTHERS, UNSEEN):
-            across, along = (x * ACROSS_MM, (x + width) * ACROSS_MM), (line * DOWN_MM, (line + height) * DOWN_MM)
-            writer.writerow((kind, across[0], along[0], across[1], along[1]))
+    rows = [
+        f"roll,{x * ACROSS_MM},{line * DOWN_MM},{width * ACROSS_MM},{height * DOWN_MM},{kind}"
+        for x, line, width, height, kind in (*MARKS, *OTHERS, UNSEEN)
+    ]
+    paths["LISTED"].write_text("\n".join(["roll,x_mm,y_mm,w_mm,h_mm,kind", *rows]))
     return {f"ZELLIGE_{name}": str(path) for name, path in paths.items()}
 
 

@@ -1,14 +1,10 @@
-"""Defects that somebody drew on rolls, in mm: a CSV with the columns roll, x_mm, y_mm, w_mm, h_mm, kind."""
+"""Known defects of rolls in px of their recordings."""
 
-import csv
-import math
 from dataclasses import dataclass
 from pathlib import Path
 
-from zellige.core.errors import InputError
-from zellige.core.types import GOOD, PixelSize
-
-COLUMNS = ("roll", "x_mm", "y_mm", "w_mm", "h_mm", "kind")
+from zellige.core.known_defects import read_known_defects
+from zellige.core.types import PixelSize
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,33 +23,17 @@ class DrawnDefect:
 
 
 def read_roll_defects(path: Path, pixel_size: PixelSize) -> dict[str, list[DrawnDefect]]:
-    """Read the drawn defects by roll. x_mm and y_mm are a box's left edge and beginning, from column 0 and line 0.
+    """Read the known defects by roll.
 
     Raises:
-        InputError: unreadable, other columns, or a line that is no box; the message names the line.
+        InputError: see `zellige.core.known_defects.read_known_defects`.
     """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"defects {path}: cannot be read ({error})") from None
-    reader = csv.DictReader(text.splitlines(), skipinitialspace=True)
-    names = [name.strip() for name in reader.fieldnames or []]
-    reader.fieldnames = names
-    if sorted(names) != sorted(COLUMNS):
-        raise InputError(f"defects {path}: expected the columns {', '.join(COLUMNS)}, got {', '.join(names)}")
-    found: dict[str, list[DrawnDefect]] = {}
-    for row in reader:
-        where = f"defects {path} line {reader.line_num}"
-        try:
-            x, y, w, h = (float(row[name]) for name in ("x_mm", "y_mm", "w_mm", "h_mm"))
-            roll, kind = row["roll"].strip(), row["kind"].strip()
-        except (TypeError, ValueError, AttributeError):
-            raise InputError(f"{where}: expected four numbers in mm, a roll and a kind") from None
-        if not all(map(math.isfinite, (x, y, w, h))) or not (x >= 0 and y >= 0 and w > 0 and h > 0):
-            raise InputError(f"{where}: expected x_mm and y_mm of at least 0, w_mm and h_mm above 0, got {x, y, w, h}")
-        if not roll or not kind or kind.lower() == GOOD or ";" in kind:
-            raise InputError(f"{where}: expected a roll and the kind of a defect, got {roll!r} and {kind!r}")
-        across, down = pixel_size.cross_web_mm, pixel_size.down_web_mm
-        box = (x / across, y / down, (x + w) / across, (y + h) / down)
-        found.setdefault(roll, []).append(DrawnDefect(kind=kind, box_px=box))
+    across, down = pixel_size.cross_web_mm, pixel_size.down_web_mm
+    found = {}
+    for roll, known in read_known_defects(path).items():
+        boxes = ((one.kind, one.box_mm) for one in known)
+        found[roll] = [
+            DrawnDefect(kind=kind, box_px=(x0 / across, y0 / down, x1 / across, y1 / down))
+            for kind, (x0, y0, x1, y1) in boxes
+        ]
     return found

@@ -1,14 +1,14 @@
 """A recorded roll of the synthetic web: frames one after the other, some with a defect, and what was drawn where."""
 
-import csv
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 
 from zellige.core.errors import ConfigError, InputError
+from zellige.core.known_defects import KnownDefect, write_known_defects
 from zellige.core.progress import progress
 from zellige.core.types import Pixels
 from zellige.data.synthetic_camera import SyntheticWeb, expose, lines, wander_margin
@@ -19,20 +19,9 @@ STRENGTH = 1.0
 """Of the drawn defects: as strong as they come."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DrawnDefect:
-    """What is in the roll: extent from its first to its last column and line, mm from column 0 and line 0."""
-
-    kind: str
-    x0_mm: float
-    y0_mm: float
-    x1_mm: float
-    y1_mm: float
-
-
 def roll_frames(
     web: SyntheticWeb, roll: int, num_frames: int, num_defects: int
-) -> Iterator[tuple[Pixels, DrawnDefect | None]]:
+) -> Iterator[tuple[Pixels, KnownDefect | None]]:
     """Scan frames of `web.height` lines without gaps; defects lie in evenly spread frames, each kind in its turn.
 
     Raises:
@@ -52,32 +41,29 @@ def roll_frames(
         seen = see_defect(web, roll, first_line, places[number], STRENGTH)
         rows, columns = np.flatnonzero(seen.mask.any(1)), np.flatnonzero(seen.mask.any(0))
         across, down = web.pixel_size.cross_web_mm, web.pixel_size.down_web_mm
-        drawn = DrawnDefect(
-            kind=places[number],
-            x0_mm=float(columns[0]) * across,
-            y0_mm=float(first_line + rows[0]) * down,
-            x1_mm=float(columns[-1] + 1) * across,
-            y1_mm=float(first_line + rows[-1] + 1) * down,
-        )
+        x0, y0 = columns[0] * across, (first_line + rows[0]) * down
+        x1, y1 = (columns[-1] + 1) * across, (first_line + rows[-1] + 1) * down
+        drawn = KnownDefect(kind=places[number], box_mm=(float(x0), float(y0), float(x1), float(y1)))
         yield expose(seen.reflectance, web, roll, first_line), drawn
 
 
 def with_edges(
-    frames: Iterable[tuple[Pixels, DrawnDefect | None]], web: SyntheticWeb, roll: int, background_px: int
-) -> Iterator[tuple[Pixels, DrawnDefect | None]]:
+    frames: Iterable[tuple[Pixels, KnownDefect | None]], web: SyntheticWeb, roll: int, background_px: int
+) -> Iterator[tuple[Pixels, KnownDefect | None]]:
     """Show `background_px` dark columns on each side of frames; x of the defects is then from the web's left edge."""
     for number, (pixels, defect) in enumerate(frames):
         shift_px = edge_shift_px(web, roll, number * web.height)
         if defect is not None:
-            middle = round((defect.y0_mm + defect.y1_mm) / 2 / web.pixel_size.down_web_mm) % web.height
+            x0, y0, x1, y1 = defect.box_mm
+            middle = round((y0 + y1) / 2 / web.pixel_size.down_web_mm) % web.height
             edge_mm = float(shift_px[middle]) * web.pixel_size.cross_web_mm
-            defect = replace(defect, x0_mm=defect.x0_mm - edge_mm, x1_mm=defect.x1_mm - edge_mm)
+            defect = replace(defect, box_mm=(x0 - edge_mm, y0, x1 - edge_mm, y1))
         yield on_background(pixels, shift_px, background_px), defect
 
 
 def write_roll(
     folder: Path, web: SyntheticWeb, *, num_frames: int, num_defects: int, background_px: int = 0
-) -> list[DrawnDefect]:
+) -> list[KnownDefect]:
     """Write a roll that no split of a data set of this web has: `folder/l_LINE.png`, and `folder.csv` with the truth.
 
     Raises:
@@ -98,10 +84,7 @@ def write_roll(
                 (folder / f"l_{number * web.height:07d}.png").write_bytes(data)
                 drawn += [] if defect is None else [defect]
                 advance()
-        with folder.with_suffix(".csv").open("w", encoding="utf-8", newline="") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(DrawnDefect.__dataclass_fields__)
-            writer.writerows((d.kind, d.x0_mm, d.y0_mm, d.x1_mm, d.y1_mm) for d in drawn)
+        write_known_defects(folder.with_suffix(".csv"), {folder.name: drawn})
     except OSError as error:
         raise InputError(f"roll {folder}: expected a new folder to write to ({error.strerror})") from None
     return drawn
