@@ -19,6 +19,7 @@ from zellige.core.types import Decision
 from zellige.core.web import Datum, WebState
 from zellige.station.line_places import Places
 from zellige.station.recent_lines import RecentLines
+from zellige.station.roll_drift import RollDrift
 from zellige.station.roll_frames import FrameJudge, JudgedFrame
 from zellige.station.roll_report import MAX_DEFECTS_HELD, RollReport
 from zellige.station.roll_setup import RollSetup
@@ -48,6 +49,7 @@ class RollLoop:
             context=setup.context,
             screen=setup.screen,
         )
+        self._drift = RollDrift(setup.flat_field, width, setup.profile.edge_rule, setup.profile.edge_margin_px)
         self._stitcher = Stitcher(
             StitchRule(
                 width_px=width,
@@ -140,6 +142,7 @@ class RollLoop:
             "num_crops": report.num_crops,
             **sums,
             "screen": None if self._judge.screen is None else self._judge.screen.to_json(),
+            "drift": self._drift.to_json(),
             "undecided": report.undecided,
             "notes": report.notes,
         }
@@ -154,6 +157,9 @@ class RollLoop:
 
     def _inspect(self, cut: CutFrame) -> None:
         judged = self._judge.judge(cut)
+        judged_to = cut.first_kept_line + cut.keep_stop - cut.keep_start
+        along_mm = self._places.start_mm(cut.first_kept_line), self._places.start_mm(judged_to)
+        self._drift.add(cut, judged.blocks, *along_mm)
         self._remember(judged)
         self._record_waiting()
         dropped = self._stitcher.num_dropped
@@ -172,7 +178,7 @@ class RollLoop:
             stretches += [(first, first + len(part), reason) for first, part in judged.parts]
         for stretch in sorted(stretches):
             self._add_stretch(*stretch)
-        self._judged_to = cut.first_kept_line + cut.keep_stop - cut.keep_start
+        self._judged_to = judged_to
 
     def _remember(self, judged: JudgedFrame) -> None:
         for block in judged.blocks:
