@@ -4,7 +4,11 @@ import csv
 import json
 from pathlib import Path
 
-from tests.conftest import Programs, TrainedRun, save_image, texture
+import cv2
+import numpy as np
+
+from tests.conftest import TILES, Programs, TrainedRun, save_image, texture
+from zellige.core.bundle import read_bundle
 
 
 def test_hard_good_images_of_a_roll(programs: Programs, trained_run: TrainedRun, tmp_path: Path) -> None:
@@ -47,3 +51,46 @@ def test_images_of_rolls_are_read(programs: Programs, tmp_path: Path) -> None:
     report = json.loads((tmp_path / "out" / "data_report.json").read_text())
     assert report["splits"]["test"]["kinds"] == {"hole": 1}
     assert all(report["splits"][name]["good"] > 0 for name in ("train", "val", "test"))
+
+
+def test_a_run_on_corrected_rolls_says_so_to_the_station(programs: Programs, tmp_path: Path) -> None:
+    """Half of the columns get half of the light. The bundle declares the level; mining corrects too, or is refused."""
+    shade = np.repeat([1.0, 0.5], 112)
+    for number in range(3):
+        save_image(tmp_path / "rolls" / f"r{number}.png", np.uint8(texture(number, size=(288, 224)) * shade))
+    save_image(tmp_path / "dark.png", np.zeros((64, 224), np.uint8))
+    save_image(tmp_path / "bright.png", np.uint8(np.full((64, 224), 200) * shade))
+    file = tmp_path / "line.flat.json"
+    images = ("--dark", tmp_path / "dark.png", "--bright", tmp_path / "bright.png")
+    assert programs.run("flat_field.py", *images, "--target-dn", 200, "--out", file).code == 0
+    (tmp_path / "d.csv").write_text("roll,x_mm,y_mm,w_mm,h_mm,kind\nr1,10,10,4,4,hole\n")
+    arguments = [
+        "data=roll",
+        f"data.rolls.source={tmp_path / 'rolls'}",
+        f"data.rolls.defects={tmp_path / 'd.csv'}",
+        f"data.rolls.flat_field={file}",
+        "data.rolls.tile_px=96",
+        f"data.root={tmp_path / 'set'}",
+        "data.pixel_size_mm=0.2",
+        *TILES,
+        "model.bank_size=16",
+        "engine.num_threads=1",
+        f"runs_dir={tmp_path / 'runs'}",
+        "tracking.enabled=false",
+        "run_name=line",
+    ]
+    refused = programs.run("train.py", *arguments, "data.target_dn=180")
+    assert "data.target_dn: expected a flat field with target 180 DN, got 200 DN" in refused.mistake()
+    ended = programs.run("train.py", *arguments)
+    assert ended.code == 0, ended.err
+    run = tmp_path / "runs" / "line"
+    assert read_bundle(run / "line.zellige").manifest.target_dn == 200
+    assert json.loads((run / "data_report.json").read_text())["target_dn"] == 200
+    mine = (f"run={run}", f"roll={tmp_path / 'rolls/r0.png'}", f"out={tmp_path / 'mined'}", "count=2")
+    refused = programs.run("mine.py", *mine)
+    assert "expected a file with target 200 DN, which the run's bundle declares, got none" in refused.mistake()
+    ended = programs.run("mine.py", *mine, f"flat_field={file}")
+    assert ended.code == 0, ended.err
+    for path in (tmp_path / "mined" / "images").iterdir():
+        pixels = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+        assert abs(pixels.mean() - 128) < 25  # texture's level; half of it is 64

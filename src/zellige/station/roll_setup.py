@@ -5,7 +5,7 @@ from pathlib import Path
 
 from zellige.core.bundle import read_bundle
 from zellige.core.errors import ConfigError, InputError
-from zellige.core.flat_field import FlatField, check_flat_field_fits
+from zellige.core.flat_field import FlatField, check_flat_field_fits, check_lines_fit, is_same_level
 from zellige.core.flat_field_file import read_flat_field
 from zellige.core.grading import GradingRules, read_rules
 from zellige.core.manifest import Manifest
@@ -88,6 +88,7 @@ def prepare_roll(bundle: Path, roll: Path | LiveCamera, profile_path: Path | Non
     runtime.check_pixel_size(pixel_size, where)
     profile.check_encoder(pixel_size, where)
     frame_height, context = _frame_lines(manifest, profile, where)
+    flat_field = _flat_field(profile, manifest.target_dn, where)
     if isinstance(roll, LiveCamera):
         source = replace(roll, settings=profile.camera).open(width_px=profile.width_px, color=manifest.color)
     else:
@@ -97,6 +98,8 @@ def prepare_roll(bundle: Path, roll: Path | LiveCamera, profile_path: Path | Non
         raise InputError(
             f"roll {source.name}: expected lines of at least a tile, {geometry.width} px, got {source.width_px}"
         )
+    if flat_field is not None:
+        check_lines_fit(flat_field, source.width_px, manifest.color.num_channels, where)
     screen = screen_of(runtime.bundle, is_wanted=options.screen or profile.screen, where=where)
     if screen is not None:
         screen.check_fits((frame_height, source.width_px), manifest.color.num_channels, f"roll {source.name}")
@@ -107,7 +110,7 @@ def prepare_roll(bundle: Path, roll: Path | LiveCamera, profile_path: Path | Non
         pixel_size=pixel_size,
         frame_height=frame_height,
         context=context,
-        flat_field=_flat_field(profile, source.width_px, manifest.color.num_channels, where),
+        flat_field=flat_field,
         counts=None if options.counts is None else read_counts(options.counts),
         rules=None if profile.grading is None else read_rules(profile.grading),
         lanes=make_lanes(profile, width_px=source.width_px, cross_web_mm=pixel_size.cross_web_mm),
@@ -133,12 +136,28 @@ def _frame_lines(manifest: Manifest, profile: RollProfile, where: str) -> tuple[
     return height, context
 
 
-def _flat_field(profile: RollProfile, width_px: int, num_channels: int, where: str) -> FlatField | None:
-    if profile.flat_field is None:
-        return None
-    flat_field = read_flat_field(profile.flat_field.file)
-    check_flat_field_fits(flat_field, profile.flat_field.target_dn, where)
-    shape = (width_px,) if num_channels == 1 else (width_px, num_channels)
-    if flat_field.gain.shape != shape:
-        raise InputError(f"{where}: expected a flat field for lines of shape {shape}, got {flat_field.gain.shape}")
+def _flat_field(profile: RollProfile, declared_dn: float | None, where: str) -> FlatField | None:
+    """Read the profile's flat field, which must have the bundle's target level, or the profile's where it has none."""
+    settings = profile.flat_field
+    if settings is None:
+        if declared_dn is None:
+            return None
+        # Refused, not warned of: the net would see pictures unlike all that it has learned.
+        raise ConfigError(
+            f"{where}: flat_field: expected one with target {declared_dn:g} DN, which the bundle declares, got none; "
+            "add flat_field with a file of scripts/flat_field.py"
+        )
+    expected_dn = settings.target_dn if declared_dn is None else declared_dn
+    if expected_dn is None:
+        raise ConfigError(
+            f"{where}: flat_field.target_dn: expected the level of the images that the bundle learned from, which it "
+            "does not declare, got none"
+        )
+    if settings.target_dn is not None and not is_same_level(settings.target_dn, expected_dn):
+        raise ConfigError(
+            f"{where}: flat_field.target_dn: expected {expected_dn:g} DN, which the bundle declares, got "
+            f"{settings.target_dn:g} DN"
+        )
+    flat_field = read_flat_field(settings.file)
+    check_flat_field_fits(flat_field, expected_dn, where)
     return flat_field
