@@ -68,7 +68,10 @@ def prepare_roll(bundle: Path, roll: Path | LiveCamera, profile_path: Path | Non
     if isinstance(roll, LiveCamera) and (options.real_time or options.counts is not None):
         raise ConfigError("--camera: expected neither --real-time nor --counts, which belong to a recording")
     if isinstance(roll, LiveCamera) and profile.encoder is not None:
-        raise ConfigError(f"--camera: {where}: expected no encoder, which a live camera cannot have yet")
+        raise ConfigError(
+            f"--camera: {where}: expected no encoder, got one: the counts of a live camera are not read (chunk data); "
+            "leave encoder out, lines are then one pixel apart"
+        )
     if (options.counts is None) != (profile.encoder is None):
         raise ConfigError(f"--counts: {where}: expected --counts and encoder together, got one of them")
     runtime = Runtime(read_bundle(bundle), num_threads=options.num_threads)
