@@ -125,6 +125,10 @@ def test_a_set_belongs_to_its_flat_field(line3: Path, tmp_path: Path) -> None:
     assert levels[2][1] / levels[1][1] == pytest.approx(120 / 150, abs=0.01)
     assert levels[1] == levels[3]
     assert len([path for path in (tmp_path / "set").iterdir() if path.is_dir()]) == 3
+    other_level = replace(settings(line3, tmp_path / "none", flat_field=str(file)), target_dn=180.0)
+    with pytest.raises(InputError, match=r"data\.target_dn: expected a flat field with target 180 DN, got 150 DN"):
+        load_data(other_level)
+    assert not (tmp_path / "none").exists()
 
 
 def test_holes_stay_and_other_lines_are_refused(line3: Path, tmp_path: Path) -> None:
