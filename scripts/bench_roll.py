@@ -16,6 +16,8 @@ from pathlib import Path
 import numpy as np
 
 from zellige.core.bundle import read_bundle
+from zellige.core.flat_field import FlatField, Reference
+from zellige.core.flat_field_file import write_flat_field
 from zellige.core.frame_cutter import CutFrame, FrameCutter
 from zellige.core.memory import peak_memory_mb
 from zellige.core.tiling import lay_out
@@ -40,7 +42,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_roll(args.bundle, folder / "roll.raw", args.width, args.lines)
-        (folder / "profile.json").write_text(json.dumps({"width_px": args.width}))
+        profile = {"width_px": args.width, **no_correction(args.bundle, folder / "line.flat.json", args.width)}
+        (folder / "profile.json").write_text(json.dumps(profile))
         options = RollOptions(num_threads=args.threads)
         setup = prepare_roll(args.bundle, folder / "roll.raw", folder / "profile.json", options)
         bare_s, whole_s, num_tiles = [], [], 0
@@ -69,6 +72,24 @@ def write_roll(bundle: Path, path: Path, width: int, num_lines: int) -> None:
             lines = good[rows[start : start + BLOCK_LINES]][:, columns]
             lines[100:108, width // 3 : width // 3 + 40] = 255
             file.write(np.ascontiguousarray(lines).tobytes())
+
+
+def no_correction(bundle: Path, path: Path, width: int) -> dict[str, dict[str, str]]:
+    """Write a flat field that changes nothing, for a bundle that wants one: golden frames are corrected already."""
+    manifest = read_bundle(bundle).manifest
+    if manifest.target_dn is None:
+        return {}
+    shape = (width,) if manifest.color.num_channels == 1 else (width, 3)
+    flat_field = FlatField(
+        offset_dn=np.zeros(shape, np.float32),
+        gain=np.ones(shape, np.float32),
+        target_dn=manifest.target_dn,
+        reference=Reference.WHITE,
+        num_dark_lines=1,
+        num_bright_lines=1,
+    )
+    write_flat_field(path, flat_field)
+    return {"flat_field": {"file": path.name}}
 
 
 def mirrored(length: int, wanted: int) -> np.ndarray:

@@ -7,9 +7,10 @@ from typing import cast
 
 from omegaconf import DictConfig, OmegaConf
 
-from zellige.config_rolls import MineConfig
+from zellige.config_rolls import MineConfig, mining_flat_field
 from zellige.core.bundle import read_bundle
 from zellige.core.errors import ConfigError, InputError
+from zellige.data.corrected_roll import corrected_roll
 from zellige.data.mine_roll import mine_roll, write_mined
 from zellige.program import run
 from zellige.station.runtime import Runtime
@@ -33,7 +34,9 @@ def main(composed: DictConfig) -> None:
         raise InputError(f"run {folder}: expected a finished run's folder with its report.json ({error})") from None
     runtime = Runtime(read_bundle(folder / f"{name}.zellige"))
     manifest = runtime.bundle.manifest
-    source = open_source(Path(settings.roll), width_px=settings.width_px, color=manifest.color)
+    flat_field = mining_flat_field(settings, manifest.target_dn)
+    recorded = open_source(Path(settings.roll), width_px=settings.width_px, color=manifest.color)
+    source = corrected_roll(recorded, flat_field, manifest.color.num_channels)
     found = mine_roll(runtime, source, count=settings.count, height=height, width=width)
     write_mined(found, source, manifest.pixel_size, out)
     reject = manifest.calibration.reject_score

@@ -75,7 +75,8 @@ def show(report: DataReport) -> None:
         kinds = ", ".join(f"{kind} {count}" for kind, count in c.kinds.items())
         table.add_row(name, str(c.good), str(c.defective), str(c.groups), str(c.with_mask), escape(kinds))
     pixel_size = "pixel size known" if report.is_calibrated else "uncalibrated: sizes in px"
-    console.print(table, f"color {report.color}, {pixel_size}", sep="\n")
+    level = "" if report.target_dn is None else f", flat field with target {report.target_dn:g} DN"
+    console.print(table, f"color {report.color}, {pixel_size}{level}", sep="\n")
     found, shortcut = report.duplicates, report.shortcut
     console.print(f"duplicates: {found.exact_pairs} exact, {found.near_pairs} near pairs; setting {found.setting}")
     console.print(f"skipped {len(report.skipped)}, no images {report.ignored}, empty masks {len(report.empty_masks)}")

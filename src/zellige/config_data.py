@@ -1,21 +1,23 @@
 """The schema of the group data, and the step from it to splits of samples."""
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from omegaconf import MISSING
 
 from zellige.config_models import class_of
-from zellige.config_rolls import RollsConfig, cut_rolls
+from zellige.config_rolls import RollsConfig, to_roll_tiles
 from zellige.core.errors import ConfigError
+from zellige.core.flat_field import FlatField, check_flat_field_fits, check_target_level
 from zellige.core.types import PixelSize, Splits
 from zellige.data.additions import add_images
 from zellige.data.index import Rules, place
 from zellige.data.pairs import with_templates, without_templates
 from zellige.data.report import DataReport
 from zellige.data.resolution import check_resolution, coarsest_pixel_size
+from zellige.data.roll_tiles import make_roll_set
 from zellige.data.splits import Fractions
 from zellige.data.synthetic import SyntheticWeb, make_synthetic_set
 
@@ -65,6 +67,7 @@ class DataConfig:
     web: WebConfig | None = None
     rolls: RollsConfig | None = None
     smallest_defect_mm: float | None = None
+    target_dn: float | None = None
 
 
 def last_part(path: str) -> str:
@@ -93,6 +96,22 @@ def to_pixel_size(value: Any, key: str = "data.pixel_size_mm") -> PixelSize | No
     return PixelSize(cross_web_mm=float(numbers[0]), down_web_mm=float(numbers[-1]))
 
 
+def settled_target_dn(target_dn: float | None, flat_field: FlatField | None) -> float | None:
+    """Say which target level the images have: that of the flat field that corrects them, else what data.target_dn says.
+
+    Raises:
+        ConfigError: not a level.
+        InputError: the flat field has another one than data.target_dn.
+    """
+    if target_dn is not None:
+        check_target_level(target_dn, "data.target_dn")
+    if flat_field is None:
+        return target_dn
+    if target_dn is not None:
+        check_flat_field_fits(flat_field, target_dn, "data.target_dn")
+    return flat_field.target_dn
+
+
 def load_data(config: DataConfig, model: Any = None, *, needs_good: bool = True) -> tuple[Splits, DataReport]:
     """Read and split the data set of a data group, then let its additions join; a synthetic web is made where absent.
 
@@ -109,8 +128,10 @@ def load_data(config: DataConfig, model: Any = None, *, needs_good: bool = True)
     if pixel_size is not None:  # before anything is cut or drawn
         check_resolution(pixel_size, config.smallest_defect_mm)
     root, fractions = Path(config.root), Fractions(**vars(config.fractions))
-    if config.rolls is not None:
-        root = cut_rolls(config.rolls, root, pixel_size, config.color, fractions, seed=config.split_seed)
+    rolls = None if config.rolls is None else to_roll_tiles(config.rolls, pixel_size, config.color)
+    target_dn = settled_target_dn(config.target_dn, None if rolls is None else rolls.flat_field)
+    if rolls is not None:
+        root = make_roll_set(root, rolls, fractions, seed=config.split_seed)
     if config.web is not None:
         if pixel_size is None:
             raise ConfigError("data.pixel_size_mm: expected the synthetic web's pixel size in mm, got none")
@@ -127,8 +148,9 @@ def load_data(config: DataConfig, model: Any = None, *, needs_good: bool = True)
     for added in config.additions:
         placement = add_images(placement, Path(added), rules)
     check_resolution(coarsest_pixel_size(placement.splits), config.smallest_defect_mm)
+    report = replace(placement.report, target_dn=target_dn)
     if model is None:
-        return placement.splits, placement.report
+        return placement.splits, report
     is_pair = getattr(class_of(model), "is_pair", False)
     splits = with_templates(placement.splits, root) if is_pair else without_templates(placement.splits)
-    return splits, placement.report
+    return splits, report

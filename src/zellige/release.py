@@ -72,6 +72,7 @@ def check_ready(config: TrainConfig, splits: Splits, data: DataReport) -> Optics
         color=splits.color,
         pixel_size=pixel_size,
         pixel_size_tolerance=export.pixel_size_tolerance,
+        target_dn=data.target_dn,
     )
 
 

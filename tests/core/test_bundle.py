@@ -320,9 +320,25 @@ def test_a_bundle_of_schema_2_is_read(path: Path) -> None:
     assert (manifest.kinds, manifest.is_pair, manifest.calibration.kind_rules) == ((), False, ())
 
 
+def test_a_bundle_of_schema_3_is_read(path: Path) -> None:
+    """It does not say whether its images were flat-field corrected."""
+    with_manifest(path, lambda m: (m.update(schema_version=3), m.pop("target_dn")))
+    assert read_bundle(path).manifest.target_dn is None
+
+
+def test_the_target_level_comes_back(tmp_path: Path) -> None:
+    write_bundle(tmp_path / "b.zellige", members=bundle_members(), **bundle_fields(target_dn=180.0))
+    assert read_bundle(tmp_path / "b.zellige").manifest.target_dn == 180
+    for level in (0.0, 250.5, "180"):
+        fields = bundle_fields(target_dn=level)
+        with pytest.raises(BundleError, match="target_dn"):
+            write_bundle(tmp_path / "no.zellige", members=bundle_members(), **fields)
+    assert names_in(tmp_path) == ["b.zellige"]
+
+
 def test_future_schema(path: Path) -> None:
-    with_manifest(path, lambda m: m.update(schema_version=4, a_field_of_the_future=1))
-    assert "made by a newer zellige: schema 4, this one reads 3" in refusal(path)
+    with_manifest(path, lambda m: m.update(schema_version=5, a_field_of_the_future=1))
+    assert "made by a newer zellige: schema 5, this one reads 4" in refusal(path)
 
 
 @pytest.mark.parametrize(

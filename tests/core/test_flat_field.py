@@ -186,6 +186,12 @@ def test_a_changed_file_is_refused(tmp_path: Path, change: dict, message: str) -
         read_flat_field(path)
 
 
+def test_a_file_that_is_no_json_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.flat.json").write_text("hello")
+    with pytest.raises(InputError, match=r"a\.flat\.json: Invalid JSON"):
+        read_flat_field(tmp_path / "a.flat.json")
+
+
 def test_wrong_lines_and_levels() -> None:
     flat_field = make_flat_field()
     with pytest.raises(InputError, match=r"lines of shape \(300,\), got uint8 \(299,\)"):

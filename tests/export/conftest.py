@@ -35,7 +35,7 @@ class Judged:
 
     @property
     def optics(self) -> Optics:
-        return Optics(geometry=GEOMETRY, color=self.fitted.splits.color, pixel_size=None)
+        return Optics(geometry=GEOMETRY, color=self.fitted.splits.color, pixel_size=None, target_dn=180.0)
 
     def export(self, path: Path, **changes: Any) -> tuple[ModelBundle, Parity]:
         arguments = {

@@ -26,6 +26,7 @@ def test_a_station_accepts_it(judged: Judged, bundle_path: Path) -> None:
     assert manifest.geometry == judged.optics.geometry
     assert manifest.color is judged.fitted.splits.color
     assert not manifest.is_calibrated
+    assert manifest.target_dn == 180
     assert manifest.detector.class_path == "zellige.models.patchcore.PatchCore"
     source = SOURCES["efficientnet_lite0"]
     backbone = manifest.backbone

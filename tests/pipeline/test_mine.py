@@ -4,7 +4,12 @@ import csv
 import json
 from pathlib import Path
 
+import cv2
+import numpy as np
+
 from tests.conftest import Programs, TrainedRun, save_image, texture
+from tests.station.conftest import bundle_fields, bundle_members, good_pixels
+from zellige.core.bundle import write_bundle
 
 
 def test_hard_good_images_of_a_roll(programs: Programs, trained_run: TrainedRun, tmp_path: Path) -> None:
@@ -47,3 +52,27 @@ def test_images_of_rolls_are_read(programs: Programs, tmp_path: Path) -> None:
     report = json.loads((tmp_path / "out" / "data_report.json").read_text())
     assert report["splits"]["test"]["kinds"] == {"hole": 1}
     assert all(report["splits"][name]["good"] > 0 for name in ("train", "val", "test"))
+
+
+def test_a_roll_is_mined_as_the_run_learned(programs: Programs, tmp_path: Path) -> None:
+    """Half of the columns get half of the light. Where the bundle declares a level, mining corrects, or is refused."""
+    shade, run, file = np.repeat([1.0, 0.5], 112), tmp_path / "line", tmp_path / "line.flat.json"
+    run.mkdir()
+    write_bundle(run / "line.zellige", members=bundle_members(), **bundle_fields(target_dn=200.0))
+    sizes = {"height_px": [96, 96], "width_px": [96, 96]}
+    (run / "report.json").write_text(json.dumps({"run": {"name": "line"}, "data": sizes}))
+    save_image(tmp_path / "roll.png", np.uint8(good_pixels(288, 224) * shade))
+    save_image(tmp_path / "dark.png", np.zeros((64, 224), np.uint8))
+    save_image(tmp_path / "bright.png", np.uint8(np.full((64, 224), 200) * shade))
+    images = ("--dark", tmp_path / "dark.png", "--bright", tmp_path / "bright.png")
+    assert programs.run("flat_field.py", *images, "--target-dn", 200, "--out", file).code == 0
+    mine = (f"run={run}", f"roll={tmp_path / 'roll.png'}", f"out={tmp_path / 'mined'}", "count=4")
+    refused = programs.run("mine.py", *mine)
+    assert "expected a file with target 200 DN, which the run's bundle declares, got none" in refused.mistake()
+    ended = programs.run("mine.py", *mine, f"flat_field={file}")
+    assert ended.code == 0, ended.err
+    found = list((tmp_path / "mined" / "images").iterdir())
+    assert found
+    for path in found:
+        columns = cv2.imread(str(path), cv2.IMREAD_UNCHANGED).mean(axis=0)
+        assert abs(columns - 128).max() < 10  # the dark half would be at 64

@@ -24,6 +24,7 @@ from tests.station.conftest import (
     small_disk,
 )
 from zellige.core.bundle import read_bundle, write_bundle
+from zellige.station.cli import main
 
 
 def one_line(done: subprocess.CompletedProcess[str]) -> str:
@@ -304,6 +305,13 @@ def test_describe(bundle_path: Path, station: Station) -> None:
     ):
         assert words in done.stdout
     assert station("describe", bundle_path).stdout == done.stdout
+    assert "flat field" not in done.stdout
+
+
+def test_describe_says_the_target_level(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_bundle(tmp_path / "b.zellige", members=bundle_members(), **bundle_fields(target_dn=180.0))
+    assert main(["describe", str(tmp_path / "b.zellige")]) == 0
+    assert "flat field     the images are corrected, with target 180 DN\n" in capsys.readouterr().out
 
 
 def test_describe_uncalibrated_as_json(tmp_path: Path, station: Station) -> None:

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 import tracemalloc
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -252,17 +253,21 @@ def test_encoder(bundle_path: Path, tmp_path: Path) -> None:
     assert content["length_mm"] == pytest.approx((1200 + shift) * DOWN)
 
 
-def test_flat_field_is_applied(bundle_path: Path, tmp_path: Path) -> None:
-    """Half of the columns at half of the light: corrected, nothing is found; uncorrected, all of them."""
-    gain = np.repeat(np.float32([2, 1]), WIDTH // 2)
-    field = FlatField(
+def flat_field(gain: np.ndarray) -> FlatField:
+    return FlatField(
         offset_dn=np.zeros(WIDTH, np.float32),
-        gain=gain,
+        gain=np.float32(gain),
         target_dn=128,
         reference=Reference.WHITE,
         num_dark_lines=64,
         num_bright_lines=64,
     )
+
+
+def test_flat_field_is_applied(bundle_path: Path, tmp_path: Path) -> None:
+    """Half of the columns at half of the light: corrected, nothing is found; uncorrected, all of them."""
+    gain = np.repeat(np.float32([2, 1]), WIDTH // 2)
+    field = flat_field(gain)
     write_flat_field(tmp_path / "line.flat.json", field)
     save(tmp_path / "roll.png", np.uint8(np.round(good_pixels(300, WIDTH) / (gain * np.where(gain > 1, 1.4, 1)))))
     settings = {"file": "line.flat.json", "target_dn": 128}
@@ -273,6 +278,47 @@ def test_flat_field_is_applied(bundle_path: Path, tmp_path: Path) -> None:
     assert summary(tmp_path / "flat")["flat_field_id"] == field.id
     settings["target_dn"] = 180
     assert inspect(bundle_path, tmp_path / "roll.png", tmp_path / "no", profile=profile) == 2
+
+
+@pytest.mark.parametrize(
+    ("declared_dn", "settings", "words"),
+    [
+        (128.0, {"file": "line.flat.json"}, None),
+        (128.4, {"file": "line.flat.json", "target_dn": 128}, None),
+        (128.0, None, "profile.json: flat_field: expected one with target 128 DN, which the bundle declares, got none"),
+        (180.0, {"file": "line.flat.json"}, "profile.json: expected a flat field with target 180 DN, got 128 DN"),
+        (
+            128.0,
+            {"file": "line.flat.json", "target_dn": 180},
+            "flat_field.target_dn: expected 128 DN, which the bundle",
+        ),
+        (None, {"file": "line.flat.json"}, "flat_field.target_dn: expected the level of the images"),
+        (128.0, {"file": "narrow.flat.json"}, "expected a flat field for lines of shape (160,), got (80,)"),
+    ],
+)
+def test_a_bundle_declares_its_target_level(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    declared_dn: float | None,
+    settings: dict[str, Any] | None,
+    words: str | None,
+) -> None:
+    write_bundle(tmp_path / "b.zellige", members=bundle_members(), **bundle_fields(target_dn=declared_dn))
+    even = flat_field(np.ones(WIDTH))
+    write_flat_field(tmp_path / "line.flat.json", even)
+    half = replace(even, gain=even.gain[: WIDTH // 2], offset_dn=even.offset_dn[: WIDTH // 2])
+    write_flat_field(tmp_path / "narrow.flat.json", half)
+    save(tmp_path / "roll.png", good_pixels(300, WIDTH))
+    profile = {} if settings is None else {"flat_field": settings}
+    code = inspect(tmp_path / "b.zellige", tmp_path / "roll.png", tmp_path / "out", profile=profile)
+    message = capsys.readouterr().err
+    if words is None:
+        assert (code, message) == (0, "")
+        return
+    assert code == 2
+    assert message.count("\n") == 1
+    assert words in message
+    assert not (tmp_path / "out").exists()
 
 
 # Mistakes

@@ -129,7 +129,9 @@ def test_a_profile_with_an_encoder_is_refused(
     encoder = {"mm_per_count": 0.25, "counts_per_line": 1}
     (tmp_path / "profile.json").write_text(json.dumps({"camera": CAMERA, "encoder": encoder}))
     assert main(arguments) == 2
-    assert "profile.json: expected no encoder, which a live camera cannot have yet" in capsys.readouterr().err
+    message = capsys.readouterr().err
+    assert message.count("\n") == 1
+    assert "profile.json: expected no encoder, got one: the counts of a live camera are not read" in message
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,8 @@ from zellige.core.types import Pixels
 
 Columns = NDArray[np.float32]
 MAX_TARGET_DN = 250.0
+_SAME_LEVEL_DN = 0.5
+"""Levels that differ by no more than this are one level."""
 _BLOCK_VALUES = 1 << 15
 """Values corrected at a time: the block, its factors and its scratch stay in a core's second-level cache."""
 
@@ -92,6 +94,16 @@ def check_target_level(target_dn: float, where: str) -> None:
         raise ConfigError(f"{where}: expected a target level in (0, {MAX_TARGET_DN:g}] DN, got {target_dn}")
 
 
+def is_same_level(one_dn: float, other_dn: float) -> bool:
+    """Tell whether two target levels are one: they differ by at most half a gray level.
+
+    Example:
+        >>> is_same_level(180, 180.5), is_same_level(180, 181)
+        (True, False)
+    """
+    return abs(one_dn - other_dn) <= _SAME_LEVEL_DN
+
+
 def check_flat_field_fits(flat_field: FlatField, expected_target_dn: float, where: str) -> None:
     """Refuse a flat field that brings white to another level than the one a model was trained for.
 
@@ -103,10 +115,24 @@ def check_flat_field_fits(flat_field: FlatField, expected_target_dn: float, wher
     Raises:
         InputError: the levels differ by more than half a gray level.
     """
-    if abs(flat_field.target_dn - expected_target_dn) > 0.5:
+    if not is_same_level(flat_field.target_dn, expected_target_dn):
         raise InputError(
             f"{where}: expected a flat field with target {expected_target_dn:g} DN, got {flat_field.target_dn:g} DN "
             f"(flat field {flat_field.id[:12]})"
+        )
+
+
+def check_lines_fit(flat_field: FlatField, width_px: int, num_channels: int, where: str) -> None:
+    """Refuse a flat field that was taken for other lines: of another width, or with another number of channels.
+
+    Raises:
+        InputError: the shapes differ.
+    """
+    shape = (width_px,) if num_channels == 1 else (width_px, num_channels)
+    if flat_field.gain.shape != shape:
+        raise InputError(
+            f"{where}: expected a flat field for lines of shape {shape}, got {flat_field.gain.shape}"
+            f" (flat field {flat_field.id[:12]})"
         )
 
 

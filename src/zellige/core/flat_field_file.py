@@ -61,7 +61,7 @@ def read_flat_field(path: Path) -> FlatField:
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         field = ".".join(str(part) for part in first["loc"])
-        raise InputError(f"{where}: {field}: {' '.join(first['msg'].split())}") from None
+        raise InputError(f"{where}: {field + ': ' if field else ''}{' '.join(first['msg'].split())}") from None
     if content.reference not in tuple(Reference):
         raise InputError(f"{where}: expected reference {', '.join(Reference)}, got {content.reference[:40]!r}")
     try:

@@ -13,11 +13,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from pydantic_core import to_jsonable_python
 
 from zellige.core.errors import BundleError, ConfigError
+from zellige.core.flat_field import MAX_TARGET_DN
 from zellige.core.kind_rules import check_kind_rules, check_units
 from zellige.core.types import Calibration, Color, Decision, Geometry, PixelSize
 
-SCHEMA_VERSION = 3
-"""2 says where the weights of the backbone come from, 3 which kinds of defects the model names; all are read."""
+SCHEMA_VERSION = 4
+"""2 says where the weights of the backbone come from, 3 which kinds of defects the model names, 4 the target level of
+flat-field-corrected images; all are read."""
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Line = Annotated[str, Field(min_length=1, max_length=1000)]
@@ -91,7 +93,7 @@ class MemberEntry(_Strict):
 class Manifest(_Strict):
     """Model truth: what the model is, how it sees, how it decides, and the hash of every member of its bundle."""
 
-    schema_version: Literal[1, 2, 3] = 3
+    schema_version: Literal[1, 2, 3, 4] = 4
     run_name: Line
     zellige_version: Line
     git_commit: Line | None
@@ -116,6 +118,8 @@ class Manifest(_Strict):
     """The kinds of defects that the model names, in the order of their numbers; none where it names none."""
     is_pair: bool = False
     """Whether the model compares each frame with a template, whose channels follow the frame's."""
+    target_dn: Annotated[float, Field(gt=0, le=MAX_TARGET_DN)] | None = None
+    """Target level of the flat field that corrected the images which the model learned from; None: nobody said."""
 
     @field_validator("calibration")
     @classmethod

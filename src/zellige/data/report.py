@@ -81,6 +81,8 @@ class DataReport:
     shortcut: ShortcutReport
     additions: list[AddedReport] = field(default_factory=list)
     """Images that were added after the set was split, in order; they are in the counts above too."""
+    target_dn: float | None = None
+    """Target level of the flat field that the images were corrected with; None: nobody said."""
 
     def to_json(self) -> dict[str, Any]:
         """The report as plain dicts, lists, strings and numbers."""

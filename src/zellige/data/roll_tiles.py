@@ -12,16 +12,18 @@ import math
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from zellige.core.errors import ConfigError, InputError
+from zellige.core.flat_field import FlatField
 from zellige.core.image_files import IMAGE_SUFFIXES
 from zellige.core.progress import progress
 from zellige.core.types import GOOD, Color, LabelledBox, PixelSize
 from zellige.data.box_text import boxes_to_text
+from zellige.data.corrected_roll import corrected_roll
 from zellige.data.roll_defects import DrawnDefect, read_roll_defects
 from zellige.data.roll_windows import Window, cut_windows, inside_run, whole_runs
 from zellige.data.splits import Fractions, deal_groups
@@ -54,6 +56,8 @@ class RollTiles:
     """Most good images of a roll, evenly over it."""
     width_px: int | None = None
     """Columns of raw files."""
+    flat_field: FlatField | None = None
+    """Of the camera: the lines are corrected before images are cut; None cuts them as they were recorded."""
 
     def __post_init__(self) -> None:
         if not 32 <= self.tile_px <= 8192:
@@ -75,8 +79,8 @@ def make_roll_set(root: Path, rolls: RollTiles, fractions: Fractions, *, seed: i
     Rolls are dealt to train, val and test by `fractions`; those with drawn defects first to test.
 
     Raises:
-        InputError: no rolls, fewer than splits, a box of an unknown roll, a roll that cannot be read or holds no good
-            image, or a place that cannot be written to.
+        InputError: no rolls, fewer than splits, a box of an unknown roll, a roll that cannot be read, holds no good
+            image or does not fit the flat field, or a place that cannot be written to.
     """
     paths = find_rolls(rolls.source)
     drawn = {} if rolls.defects is None else read_roll_defects(rolls.defects, rolls.pixel_size)
@@ -139,7 +143,9 @@ def _hash(rolls: RollTiles, paths: Mapping[str, Path], fractions: Fractions, see
     """Names, sizes and times of the files stand for their content, which may be many gigabytes."""
     files = [(name, *_stamps(path)) for name, path in paths.items()]
     labels = "" if rolls.defects is None else rolls.defects.read_text(encoding="utf-8-sig")
-    content = [_LOOK, asdict(rolls), files, labels, asdict(fractions), seed]
+    known = {key: value for key, value in asdict(replace(rolls, flat_field=None)).items() if key != "flat_field"}
+    corrected = [] if rolls.flat_field is None else [rolls.flat_field.id]
+    content = [_LOOK, known, files, labels, asdict(fractions), seed, *corrected]
     return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:8]
 
 
@@ -166,7 +172,8 @@ def _write_set(
                 raise InputError(f"roll {path}: expected room for a good image of {rolls.tile_px} px, got none")
             (folder / name).mkdir()
             rows[name] = []
-            for window, pixels in cut_windows(source, list(planned)):
+            corrected = corrected_roll(source, rolls.flat_field, rolls.color.num_channels)
+            for window, pixels in cut_windows(corrected, list(planned)):
                 file = f"{name}/l{window.first_line:08d}_x{window.left_px:05d}.png"
                 (folder / file).write_bytes(encode_png(pixels))
                 one = planned[window]

@@ -50,6 +50,8 @@ class Optics:
     color: Color
     pixel_size: PixelSize | None
     pixel_size_tolerance: float = 0.02
+    target_dn: float | None = None
+    """Target level of the flat field that the images were corrected with; None: nobody said."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,6 +159,7 @@ def _manifest_fields(
         "calibration": calibration,
         "expected_rates": {name: report.get(name) for name in ("escape_rate", "false_reject_rate")},
         "is_pair": bool(getattr(detector, "is_pair", False)),
+        "target_dn": optics.target_dn,
     }
 
 

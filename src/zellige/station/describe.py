@@ -30,6 +30,7 @@ def describe(bundle: ModelBundle, *, as_json: bool = False) -> str:
         *_not_inspected(manifest),
         ("color", manifest.color.value),
         ("pixel size", _pixel_size(manifest)),
+        *_flat_field(manifest),
         *_calibration(manifest),
         ("escape rate", _rate(manifest.expected_rates.escape_rate)),
         ("false rejects", _rate(manifest.expected_rates.false_reject_rate)),
@@ -98,6 +99,12 @@ def _pixel_size(manifest: Manifest) -> str:
     if manifest.pixel_size is None:
         return "uncalibrated: sizes are in px"
     return f"{size_in_words(manifest.pixel_size)}, within {100 * manifest.pixel_size_tolerance:g} %"
+
+
+def _flat_field(manifest: Manifest) -> list[tuple[str, str]]:
+    if manifest.target_dn is None:
+        return []
+    return [("flat field", f"the images are corrected, with target {manifest.target_dn:g} DN")]
 
 
 def _calibration(manifest: Manifest) -> list[tuple[str, str]]:

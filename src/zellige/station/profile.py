@@ -34,8 +34,8 @@ class FlatFieldSettings(_Strict):
     """The camera's correction, and the level that the model was trained for."""
 
     file: Path
-    target_dn: Positive
-    """Gray level of the white target in the images that the bundle learned from."""
+    target_dn: Positive | None = None
+    """Target level of the images that the bundle learned from; None takes what the bundle declares."""
 
     def beside(self, profile: Path) -> "FlatFieldSettings":
         """Return the settings with the file relative to the profile's folder."""

@@ -139,6 +139,7 @@ def _in_words(content: dict[str, Any], out_dir: Path, page: Path) -> str:
         ),
         *(f"lane {g['lane']}: grade {g['grade']}" for g in content["grades"]),
         *([] if screen is None else [f"screen: {screen['num_screened']} of {screen['num_tiles']} tiles screened out"]),
+        f"light: {content['drift']['words']}",
         f"speed: {pace('')}; ceiling of this machine: {pace('ceiling_')}",
         *(f"note: {note}" for note in content["notes"]),
         f"records: {out_dir / DEFECTS}, {out_dir / ROLL}",

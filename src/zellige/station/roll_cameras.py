@@ -5,10 +5,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from zellige.core.camera_row import CameraRow, CameraView
-from zellige.core.errors import ConfigError, InputError
-from zellige.core.flat_field import FlatField, check_flat_field_fits
+from zellige.core.errors import ConfigError
+from zellige.core.flat_field import FlatField, check_flat_field_fits, check_lines_fit, is_same_level
 from zellige.core.flat_field_file import read_flat_field
-from zellige.core.types import Color, PixelSize
+from zellige.core.manifest import Manifest
+from zellige.core.types import PixelSize
 from zellige.core.web import EdgeRule
 from zellige.station.camera_source import LiveCamera
 from zellige.station.joined_source import corrected, join_sources
@@ -28,17 +29,23 @@ class RollCameras:
     """Lines of the row's `num_columns`, corrected."""
     edge_rules: tuple[EdgeRule, ...]
     """How each camera sees the web's edges."""
-    flat_field_ids: tuple[str | None, ...]
+    flat_fields: tuple[FlatField | None, ...]
+
+    @property
+    def flat_field_ids(self) -> tuple[str | None, ...]:
+        return tuple(None if field is None else field.id for field in self.flat_fields)
 
 
-def open_cameras(roll: Roll, profile: RollProfile, pixel_size: PixelSize, color: Color, where: str) -> RollCameras:
+def open_cameras(
+    roll: Roll, profile: RollProfile, manifest: Manifest, pixel_size: PixelSize, where: str
+) -> RollCameras:
     """Open the source of each camera, and check that they fit each other.
 
     Args:
         roll: where the lines come from.
         profile: of the station.
+        manifest: of the bundle: the color that it wants, and the level to which flat fields correct.
         pixel_size: of all cameras.
-        color: what the bundle wants.
         where: names the profile in messages.
 
     Raises:
@@ -47,23 +54,23 @@ def open_cameras(roll: Roll, profile: RollProfile, pixel_size: PixelSize, color:
         StationError: a live camera that is not there.
     """
     if profile.cameras:
-        return _open_row(roll, profile, pixel_size, color, where)
+        return _open_row(roll, profile, manifest, pixel_size, where)
     if isinstance(roll, Mapping):
         raise ConfigError(f"--source: {where}: expected cameras in the profile, or SOURCE for the one camera; got none")
     if isinstance(roll, LiveCamera):
-        source = replace(roll, settings=profile.camera).open(width_px=profile.width_px, color=color)
+        source = replace(roll, settings=profile.camera).open(width_px=profile.width_px, color=manifest.color)
     else:
-        source = open_source(roll, width_px=profile.width_px, color=color)
-    flat_field = _read_flat_field(profile.flat_field, source, color, where)
+        source = open_source(roll, width_px=profile.width_px, color=manifest.color)
+    flat_field = _read_flat_field(profile.flat_field, source, manifest, where)
     return RollCameras(
         row=CameraRow(views=(CameraView(first_column_px=0, width_px=source.width_px),), tolerance_px=0),
         source=source if flat_field is None else corrected(source, flat_field),
         edge_rules=(profile.edge_rule,),
-        flat_field_ids=(None if flat_field is None else flat_field.id,),
+        flat_fields=(flat_field,),
     )
 
 
-def _open_row(roll: Roll, profile: RollProfile, pixel_size: PixelSize, color: Color, where: str) -> RollCameras:
+def _open_row(roll: Roll, profile: RollProfile, manifest: Manifest, pixel_size: PixelSize, where: str) -> RollCameras:
     cameras = sorted(profile.cameras, key=lambda camera: camera.offset_mm)
     names = [camera.name for camera in cameras]
     if isinstance(roll, LiveCamera):
@@ -78,8 +85,8 @@ def _open_row(roll: Roll, profile: RollProfile, pixel_size: PixelSize, color: Co
         raise ConfigError(f"--source: {where}: expected another recording for each camera, got {given}")
     sources, flat_fields = [], []
     for camera in cameras:
-        source = open_source(roll[camera.name], width_px=profile.width_px, color=color)
-        flat_field = _read_flat_field(camera.flat_field, source, color, f"{where}: camera {camera.name}")
+        source = open_source(roll[camera.name], width_px=profile.width_px, color=manifest.color)
+        flat_field = _read_flat_field(camera.flat_field, source, manifest, f"{where}: camera {camera.name}")
         sources.append(source if flat_field is None else corrected(source, flat_field))
         flat_fields.append(flat_field)
     edges = profile.edge_rule
@@ -87,7 +94,7 @@ def _open_row(roll: Roll, profile: RollProfile, pixel_size: PixelSize, color: Co
         row=_to_row(cameras, [source.width_px for source in sources], profile, pixel_size, where),
         source=join_sources(sources, names),
         edge_rules=tuple(edges if c.edges is None else replace(edges, **c.edges.model_dump()) for c in cameras),
-        flat_field_ids=tuple(None if field is None else field.id for field in flat_fields),
+        flat_fields=tuple(flat_fields),
     )
 
 
@@ -127,13 +134,30 @@ def _check_pixel_size(camera: RowCamera, width_px: int, registration_px: int, ex
 
 
 def _read_flat_field(
-    settings: FlatFieldSettings | None, source: RollSource, color: Color, where: str
+    settings: FlatFieldSettings | None, source: RollSource, manifest: Manifest, where: str
 ) -> FlatField | None:
+    """Read a camera's flat field, which must have the bundle's target level, or its own where the bundle has none."""
+    declared_dn = manifest.target_dn
     if settings is None:
-        return None
+        if declared_dn is None:
+            return None
+        # Refused, not warned of: the net would see pictures unlike all that it has learned.
+        raise ConfigError(
+            f"{where}: flat_field: expected one with target {declared_dn:g} DN, which the bundle declares, got none; "
+            "add flat_field with a file of scripts/flat_field.py"
+        )
+    expected_dn = settings.target_dn if declared_dn is None else declared_dn
+    if expected_dn is None:
+        raise ConfigError(
+            f"{where}: flat_field.target_dn: expected the level of the images that the bundle learned from, which it "
+            "does not declare, got none"
+        )
+    if settings.target_dn is not None and not is_same_level(settings.target_dn, expected_dn):
+        raise ConfigError(
+            f"{where}: flat_field.target_dn: expected {expected_dn:g} DN, which the bundle declares, got "
+            f"{settings.target_dn:g} DN"
+        )
     flat_field = read_flat_field(settings.file)
-    check_flat_field_fits(flat_field, settings.target_dn, where)
-    shape = (source.width_px,) if color.num_channels == 1 else (source.width_px, color.num_channels)
-    if flat_field.gain.shape != shape:
-        raise InputError(f"{where}: expected a flat field for lines of shape {shape}, got {flat_field.gain.shape}")
+    check_flat_field_fits(flat_field, expected_dn, where)
+    check_lines_fit(flat_field, source.width_px, manifest.color.num_channels, where)
     return flat_field

@@ -79,6 +79,13 @@ class RollSpeed(_Part):
     lines_per_s: float | None
 
 
+class RollLight(_Part):
+    """Whether light and camera changed during the roll; `found` has an entry for each sort of drift."""
+
+    words: str
+    found: tuple[dict[str, Any], ...]
+
+
 class RollSummary(_Part):
     """The content of roll.json; what only a finished roll has is None or empty in one that is not complete."""
 
@@ -98,9 +105,11 @@ class RollSummary(_Part):
     undecided: tuple[RollStretch, ...] = ()
     speed: RollSpeed | None = None
     notes: tuple[str, ...] = ()
+    drift: RollLight | None = None
+    """None where the roll was judged before this was looked at."""
 
 
-_COMPLETE_HAS = frozenset(RollSummary.model_fields) - {"schema_", "notes", "cameras"}
+_COMPLETE_HAS = frozenset(RollSummary.model_fields) - {"schema_", "notes", "cameras", "drift"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

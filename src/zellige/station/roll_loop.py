@@ -21,6 +21,7 @@ from zellige.core.types import Decision
 from zellige.core.web import Datum, WebState
 from zellige.station.line_places import Places
 from zellige.station.recent_lines import RecentLines
+from zellige.station.roll_drift import RollDrift
 from zellige.station.roll_frames import FrameJudge, JudgedFrame, Stretch, num_lines_in
 from zellige.station.roll_report import MAX_DEFECTS_HELD, RollReport
 from zellige.station.roll_setup import RollSetup
@@ -50,6 +51,9 @@ class RollLoop:
             margin_px=setup.profile.edge_margin_px,
             context=setup.context,
             screen=setup.screen,
+        )
+        self._drift = RollDrift(
+            setup.cameras.flat_fields, row.width_px, setup.profile.edge_rule, setup.profile.edge_margin_px
         )
         self._stitcher = Stitcher(
             StitchRule(
@@ -149,6 +153,7 @@ class RollLoop:
             **sums,
             "screen": self._judge.screen_counts,
             "cameras": self._cameras(),
+            "drift": self._drift.to_json(),
             "undecided": report.undecided,
             "notes": report.notes,
         }
@@ -197,6 +202,8 @@ class RollLoop:
 
     def _inspect(self, cut: CutFrame) -> None:
         judged = self._judge.judge(cut, self._absences)
+        judged_to = cut.first_kept_line + cut.keep_stop - cut.keep_start
+        self._watch_drift(cut, judged, judged_to)
         self._absences = [a for a in self._absences if a.stop_line > judged.first_line]
         self._remember(judged)
         self._record_waiting()
@@ -219,7 +226,17 @@ class RollLoop:
         self._num_undecided += num_lines_in(stretches)
         for stretch in sorted(stretches, key=lambda s: (s.first_line, s.stop_line)):
             self._add_stretch(stretch.first_line, stretch.stop_line, stretch.reason, camera=stretch.camera)
-        self._judged_to = cut.first_kept_line + cut.keep_stop - cut.keep_start
+        self._judged_to = judged_to
+
+    def _watch_drift(self, cut: CutFrame, judged: JudgedFrame, judged_to: int) -> None:
+        """Look at the lines of a frame that count, where all cameras gave theirs."""
+        first_line = cut.first_kept_line
+        if any(a.first_line < judged_to and a.stop_line > first_line for a in self._absences):
+            return
+        row = self._setup.cameras.row
+        lines = join_lines(split_views(cut.frame.pixels[cut.keep_start : cut.keep_stop], row), row)
+        along_mm = self._places.start_mm(first_line), self._places.start_mm(judged_to)
+        self._drift.add(lines, first_line, judged.blocks, *along_mm)
 
     def _remember(self, judged: JudgedFrame) -> None:
         for block in judged.blocks:

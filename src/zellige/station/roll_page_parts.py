@@ -21,7 +21,8 @@ def page_parts(layout: RollLayout, num_crops: int, num_left_out: int) -> list[st
         num_left_out: how many more lie beside it.
     """
     roll, summary = layout.roll, layout.roll.summary
-    parts = [_header(roll), _state(summary), _cards(layout), _map(layout), _detail(layout, num_crops, num_left_out)]
+    parts = [_header(roll), _state(summary), _light(summary), _cards(layout), _map(layout)]
+    parts.append(_detail(layout, num_crops, num_left_out))
     parts += [_lanes(summary), _repeats(summary), _stretches(roll), _table(layout), _identity(summary)]
     return [part for part in parts if part]
 
@@ -43,6 +44,15 @@ def _state(summary: RollSummary) -> str:
         words = "Complete, but parts of it were not judged: see Undecided stretches."
         return f'<div class="note warn"><p><b>{words}</b></p>{notes}</div>'
     return f'<div class="note ok"><p><b>Complete:</b> all of the roll was judged.</p>{notes}</div>'
+
+
+def _light(summary: RollSummary) -> str:
+    if summary.drift is None:
+        return ""
+    words = escape(summary.drift.words)
+    if summary.drift.found:
+        return f'<div class="note warn"><p><b>Light or camera changed:</b> {words}.</p></div>'
+    return f'<p class="muted">Light and camera: {words}.</p>'
 
 
 def _cards(layout: RollLayout) -> str:

@@ -71,7 +71,10 @@ def prepare_roll(bundle: Path, roll: Roll, profile_path: Path | None, options: R
     if isinstance(roll, LiveCamera) and (options.real_time or options.counts is not None):
         raise ConfigError("--camera: expected neither --real-time nor --counts, which belong to a recording")
     if isinstance(roll, LiveCamera) and profile.encoder is not None:
-        raise ConfigError(f"--camera: {where}: expected no encoder, which a live camera cannot have yet")
+        raise ConfigError(
+            f"--camera: {where}: expected no encoder, got one: the counts of a live camera are not read (chunk data); "
+            "leave encoder out, lines are then one pixel apart"
+        )
     if (options.counts is None) != (profile.encoder is None):
         raise ConfigError(f"--counts: {where}: expected --counts and encoder together, got one of them")
     runtime = Runtime(read_bundle(bundle), num_threads=options.num_threads)
@@ -91,7 +94,7 @@ def prepare_roll(bundle: Path, roll: Roll, profile_path: Path | None, options: R
     runtime.check_pixel_size(pixel_size, where)
     profile.check_encoder(pixel_size, where)
     frame_height, context = _frame_lines(manifest, profile, where)
-    cameras = open_cameras(roll, profile, pixel_size, manifest.color, where)
+    cameras = open_cameras(roll, profile, manifest, pixel_size, where)
     screen = screen_of(runtime.bundle, is_wanted=options.screen or profile.screen, where=where)
     _check_width(cameras, manifest, screen)
     setup = RollSetup(
