@@ -22,6 +22,7 @@ PROGRAM_TESTS = (
     "tests/pipeline/test_bad_input.py",
     "tests/pipeline/test_compare.py",
     "tests/pipeline/test_extend.py",
+    "tests/pipeline/test_folds.py",
     "tests/pipeline/test_mine.py",
     "tests/pipeline/test_notebooks.py",
     "tests/pipeline/test_screen.py",

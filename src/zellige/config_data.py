@@ -1,7 +1,7 @@
 """The schema of the group data, and the step from it to splits of samples."""
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +12,10 @@ from zellige.config_rolls import RollsConfig, cut_rolls
 from zellige.core.errors import ConfigError
 from zellige.core.types import PixelSize, Splits
 from zellige.data.additions import add_images
-from zellige.data.index import Rules, place
+from zellige.data.folds import Fold
+from zellige.data.index import Placement, deal, place
 from zellige.data.pairs import with_templates, without_templates
+from zellige.data.read_set import Rules, read_set
 from zellige.data.report import DataReport
 from zellige.data.resolution import check_resolution, coarsest_pixel_size
 from zellige.data.splits import Fractions
@@ -65,6 +67,7 @@ class DataConfig:
     web: WebConfig | None = None
     rolls: RollsConfig | None = None
     smallest_defect_mm: float | None = None
+    fold: list[int] | None = None  # number and count; see zellige.data.folds
 
 
 def last_part(path: str) -> str:
@@ -93,6 +96,19 @@ def to_pixel_size(value: Any, key: str = "data.pixel_size_mm") -> PixelSize | No
     return PixelSize(cross_web_mm=float(numbers[0]), down_web_mm=float(numbers[-1]))
 
 
+def to_fold(value: list[int] | None) -> Fold | None:
+    """Turn the setting data.fold (null, or its number and how many there are) into a fold.
+
+    Raises:
+        ConfigError: anything else.
+    """
+    if value is None:
+        return None
+    if len(value) != 2:
+        raise ConfigError(f"data.fold: expected its number and how many there are, such as [1,5], got {value}")
+    return Fold(number=value[0], of=value[1])
+
+
 def load_data(config: DataConfig, model: Any = None, *, needs_good: bool = True) -> tuple[Splits, DataReport]:
     """Read and split the data set of a data group, then let its additions join; a synthetic web is made where absent.
 
@@ -103,9 +119,35 @@ def load_data(config: DataConfig, model: Any = None, *, needs_good: bool = True)
         InputError: the images are not usable, see `load_splits` and `add_images`, or lack such a model's templates.
         ConfigError: a setting is not usable.
     """
-    pixel_size = to_pixel_size(config.pixel_size_mm)
+    root, rules = _root_and_rules(config, needs_good=needs_good)
+    placement = place(root, config.layout, rules, color=config.color)
+    for added in config.additions:
+        placement = add_images(placement, Path(added), rules)
+    return _for_model(placement, config, model, root)
+
+
+def load_folds(
+    config: DataConfig, num_folds: int, model: Any = None, *, needs_good: bool = True
+) -> list[tuple[Splits, DataReport]]:
+    """Read a data set once and deal it to each fold of a cross-validation, as `load_data` does for one of them.
+
+    Raises:
+        InputError: see `load_data` and `assign_fold`.
+        ConfigError: a setting is not usable.
+    """
+    folds = [Fold(number=number, of=num_folds) for number in range(1, num_folds + 1)]
+    root, rules = _root_and_rules(config, needs_good=needs_good)
+    whole = read_set(root, config.layout, rules, color=config.color)
+    return [_for_model(deal(whole, replace(rules, fold=fold)), config, model, root) for fold in folds]
+
+
+def _root_and_rules(config: DataConfig, *, needs_good: bool) -> tuple[Path, Rules]:
+    """Check the settings, and cut rolls or draw a synthetic web where the images are to be made."""
+    pixel_size, fold = to_pixel_size(config.pixel_size_mm), to_fold(config.fold)
     if config.split_seed < 0:
         raise ConfigError(f"data.split_seed: expected 0 or more, got {config.split_seed}")
+    if fold is not None and config.additions:
+        raise ConfigError("data.additions: expected none where data.fold is set, since TEST must stay what it was")
     if pixel_size is not None:  # before anything is cut or drawn
         check_resolution(pixel_size, config.smallest_defect_mm)
     root, fractions = Path(config.root), Fractions(**vars(config.fractions))
@@ -122,13 +164,21 @@ def load_data(config: DataConfig, model: Any = None, *, needs_good: bool = True)
         duplicates=config.duplicates,
         on_bad=config.on_bad,
         needs_good=needs_good,
+        fold=fold,
     )
-    placement = place(root, config.layout, rules, color=config.color)
-    for added in config.additions:
-        placement = add_images(placement, Path(added), rules)
+    return root, rules
+
+
+def _for_model(placement: Placement, config: DataConfig, model: Any, root: Path) -> tuple[Splits, DataReport]:
     check_resolution(coarsest_pixel_size(placement.splits), config.smallest_defect_mm)
     if model is None:
         return placement.splits, placement.report
     is_pair = getattr(class_of(model), "is_pair", False)
     splits = with_templates(placement.splits, root) if is_pair else without_templates(placement.splits)
     return splits, placement.report
+
+
+def fold_in_words(config: DataConfig) -> dict[str, str]:
+    """What a run's report says of its place in a cross-validation; nothing where it has none."""
+    fold = to_fold(config.fold)
+    return {} if fold is None else {"fold": f"{fold.number} of {fold.of}"}
