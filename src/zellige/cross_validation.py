@@ -17,7 +17,7 @@ from zellige.comparison_runs import Outcome, check_same, run_children
 from zellige.config import TrainConfig
 from zellige.config_data import load_folds
 from zellige.config_models import learns_from_labels
-from zellige.core.errors import ConfigError, InputError
+from zellige.core.errors import USER_ERRORS, ConfigError, InputError
 from zellige.core.types import Splits
 from zellige.data.folds import Fold
 from zellige.data.report import DataReport
@@ -89,8 +89,11 @@ def cross_validate(config: TrainConfig, given: Sequence[str]) -> CrossValidation
         )
     needs_good = not learns_from_labels(config.trainer)
     folds = load_folds(config.data, len(plan.children), config.model, needs_good=needs_good)
-    for splits, data in folds:
-        check_ready(config, splits, data)
+    for number, (splits, data) in enumerate(folds, 1):
+        try:
+            check_ready(config, splits, data)
+        except USER_ERRORS as error:
+            raise type(error)(f"fold {number} of {len(folds)}: {error}") from None
     finished = _finished(plan.children, folds)
     if tracking.enabled:
         CROSS_VALIDATION.check_name_free(Path(tracking.store), tracking.experiment, plan.name)

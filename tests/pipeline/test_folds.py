@@ -93,7 +93,6 @@ def test_the_folds_are_nested_in_mlflow(crossed: Crossed) -> None:
     ("more", "message"),
     [
         (["trainer.learning_rate=0.002", "folds=2", "run_name=c"], "trainer.learning_rate: 0.003 there, 0.002 now"),
-        (["folds=3", "run_name=c"], "data.fold: [1, 2] there, [1, 3] now"),
         (["folds=2", "run_name=c-fold1"], "c-fold1 exists and is not a cross-validation"),
         (["folds=9", "run_name=other"], "expected at least 9 groups of dark, one per fold, got 8"),
         (["folds=2", "data.fold=[1,2]"], "data.fold: folds=... sets it"),

@@ -35,6 +35,7 @@ _NOTE = (
     "thresholds: decisions and names are pooled, scores are compared within a fold alone. The intervals are those of a "
     "single test on as many images; that the folds share most of their training images is not in them."
 )
+_DEPENDENT = " Images of one group resemble each other, so the true intervals of the rates are wider."
 
 
 def write_folds_html(content: Json, pictures_dir: Path, out: Path) -> None:
@@ -54,6 +55,7 @@ def write_folds_html(content: Json, pictures_dir: Path, out: Path) -> None:
         f"{len(content['folds'])} folds; {pooled['num_images']} images from {pooled['num_groups']} groups: "
         f"{pooled['num_good']} good, {pooled['num_defective']} defective"
     )
+    dependent = _DEPENDENT if pooled["num_groups"] < pooled["num_images"] else ""
     following = content["next"]
     command = f"<p><code>{escape(following['command'])}</code></p>"
     bundle = f"<p><b>Which bundle</b></p><p>{escape(following['words'])}</p>{command}"
@@ -61,7 +63,7 @@ def write_folds_html(content: Json, pictures_dir: Path, out: Path) -> None:
         parts = [
             f'<header><h1>{escape(content["name"])}</h1><div class="muted">{escape(scope)}.</div></header>',
             f'<div class="cards">{"".join(_cards(pooled))}</div>',
-            f'<div class="note"><p>{_NOTE}</p></div>',
+            f'<div class="note"><p>{_NOTE}{dependent}</p></div>',
             f'<div class="note warn">{bundle}</div>',
             _kinds(pooled["kinds"], pictures_dir),
             class_table("By kind, at the operating points of the folds", "Kind", pooled["by_kind"]),
