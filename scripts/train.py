@@ -1,29 +1,33 @@
 """Fit, calibrate, evaluate, export and log one detector: images in, a bundle for a station out."""
 
 import logging
+import sys
 from pathlib import Path
 from typing import Any, cast
 
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from zellige.auto_kinds import settle_kinds
 from zellige.auto_stages import check_stages, settle_stages
 from zellige.config import TrainConfig, make_fabric, to_geometry, to_target
-from zellige.config_data import load_data
+from zellige.config_data import fold_in_words, load_data
 from zellige.config_models import build, learns_from_labels
 from zellige.core.errors import ConfigError
+from zellige.cross_validation import INTERRUPTED, cross_validate
 from zellige.data.augment import Augment
 from zellige.data.dataset import TileDataset
 from zellige.data.pairs import check_templates_fit
 from zellige.evaluation.calibrate import calibrate
 from zellige.evaluation.named_report import named_report
 from zellige.evaluation.report import evaluate
-from zellige.program import run
+from zellige.program import NOTHING_KEPT, run
 from zellige.release import backbone_in_words, check_ready, log_release, write_release
 from zellige.run_folder import git_commit
 from zellige.run_report import build_report, summary, write_report
 from zellige.screening import check_screen_settings, screen_members, screen_words, settle_screen
 from zellige.shared_run import settle_name, shared_run_folder
+from zellige.trainer_settings import check_trainer
 from zellige.training.checkpoint import save_checkpoint
 from zellige.training.compiled import compiled_embed
 from zellige.training.few_shot import shots_in_words
@@ -39,7 +43,14 @@ def main(composed: DictConfig) -> None:
     fabric, target = make_fabric(config.engine, seed=config.seed), to_target(config.calibration)
     geometry = to_geometry(config.geometry)
     check_stages(config.model)
+    check_trainer(config.trainer)
     check_screen_settings(config.screen, geometry, names_kinds=hasattr(config.model, "kinds"))
+    if config.folds is not None:
+        crossed = cross_validate(config, list(HydraConfig.get().overrides.task))
+        log.info("\n  ".join(crossed.lines()))
+        if crossed.untracked:
+            raise ConfigError(f"{crossed.folder} is complete, but MLflow does not have it: {crossed.untracked}")
+        return
     name = settle_name(config, fabric=fabric)
     untracked = None
 
@@ -79,6 +90,7 @@ def main(composed: DictConfig) -> None:
             "name": name,
             "data fingerprint": splits.fingerprint,
             "git commit": git_commit() or "none",
+            **fold_in_words(config.data),
             **backbone_in_words(detector),
             **shots_in_words(config.trainer, len(train)),
             **chosen,
@@ -102,4 +114,5 @@ def main(composed: DictConfig) -> None:
 
 
 if __name__ == "__main__":
-    run(main, "train")
+    has_folds = any(argument.startswith("folds=") for argument in sys.argv)
+    run(main, "train", interrupted=INTERRUPTED if has_folds else NOTHING_KEPT)

@@ -92,7 +92,7 @@ def compare(config: CompareConfig, given: Sequence[str]) -> Comparison:
     with claimed_folder(folder):
         (folder / "logs").mkdir(exist_ok=True)
         OmegaConf.save(OmegaConf.structured(config), folder / SETTINGS, resolve=True)
-        outcomes = run_children(plan, finished, folder / "logs")
+        outcomes = run_children(plan.children, finished, folder / "logs", jobs=plan.jobs)
         outcomes = [_on_these_images(outcome, splits.fingerprint) for outcome in outcomes]
         measured = _first_bundles(plan, outcomes)
         templates = write_templates(splits.test, folder / "templates.csv")

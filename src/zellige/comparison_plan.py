@@ -24,6 +24,7 @@ OWN_KEYS = ("name", "models", "candidates", "seeds", "budget", "jobs")
 _SET_HERE = {
     "run_name": "a comparison names its runs itself; give name=...",
     "seed": "a comparison sets it; give seeds=[...]",
+    "folds": "scripts/train.py alone takes it",
 }
 _MAY_DIFFER_IN_DATA = ("name", "augment", "color")
 _MOST_JOBS = 64

@@ -17,6 +17,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
+from zellige.auto_stages import AUTO
 from zellige.comparison_plan import Child, Plan
 from zellige.config import PROJECT
 from zellige.core.errors import ConfigError
@@ -72,34 +73,36 @@ def check_finished(plan: Plan, fingerprint: str) -> set[str]:
     for child in plan.children:
         folder = Path(child.config.runs_dir) / child.run_name
         if folder.exists():
-            _check_same(folder, child, fingerprint)
+            check_same(folder, child, fingerprint)
             finished.add(child.run_name)
     return finished
 
 
-def run_children(plan: Plan, finished: set[str], logs: Path) -> list[Outcome]:
-    """Train what is not finished yet, `plan.jobs` at a time, and return all outcomes in the order of the plan.
+def run_children(
+    children: Sequence[Child], finished: set[str], logs: Path, *, jobs: int = 1, stops_at_failure: bool = False
+) -> list[Outcome]:
+    """Train what is not finished yet, `jobs` at a time, and return the outcomes in the order of the runs.
 
     Ctrl-C is passed on to the running ones, which take back what they did; what is finished stays.
 
     Args:
-        plan: the runs.
+        children: the runs.
         finished: names of the runs to take as they are.
         logs: folder for what each run prints.
+        jobs: most runs at a time.
+        stops_at_failure: start no other run after one has failed; those have no outcome.
     """
     outcomes = {
-        name: _outcome(child, 0.0, "", is_reused=True)
-        for child in plan.children
-        if (name := child.run_name) in finished
+        name: _outcome(child, 0.0, "", is_reused=True) for child in children if (name := child.run_name) in finished
     }
     if finished:
-        log.info("%d of %d runs are finished already and are kept", len(finished), len(plan.children))
-    waiting = [child for child in plan.children if child.run_name not in finished]
+        log.info("%d of %d runs are finished already and are kept", len(finished), len(children))
+    waiting = [child for child in children if child.run_name not in finished]
     running: list[_Running] = []
     started, total = time.monotonic(), len(waiting)
     try:
         while waiting or running:
-            while waiting and len(running) < plan.jobs:
+            while waiting and len(running) < jobs:
                 running.append(_start(waiting.pop(0), logs))
             time.sleep(_POLL_S)
             for ended in [one for one in running if one.process.poll() is not None]:
@@ -107,13 +110,15 @@ def run_children(plan: Plan, finished: set[str], logs: Path) -> list[Outcome]:
                 outcomes[ended.child.run_name] = outcome = _end(ended)
                 done = total - len(waiting) - len(running)
                 log.info("%s", _progress_words(outcome, done, total, time.monotonic() - started))
+                if outcome.report is None and stops_at_failure:
+                    waiting.clear()
     finally:
         for one in running:
             one.process.send_signal(signal.SIGINT)
         for one in running:
             one.process.wait()
             one.output.close()
-    return [outcomes[child.run_name] for child in plan.children]
+    return [outcomes[child.run_name] for child in children if child.run_name in outcomes]
 
 
 def measure_stations(
@@ -221,23 +226,39 @@ def _pooled(measured: Sequence[Mapping[str, Any]]) -> StationSpeed:
     )
 
 
-def _check_same(folder: Path, child: Child, fingerprint: str) -> None:
+def check_same(folder: Path, child: Child, fingerprint: str, setting: str = "name") -> None:
+    """Refuse a finished run that is not the one that is wanted; `setting` is who is to blame.
+
+    Raises:
+        ConfigError: no finished run, other settings or other images.
+    """
     try:
         stored = OmegaConf.to_container(OmegaConf.load(folder / "config.yaml"))
         report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
         made_from = report["run"]["data fingerprint"]
     except (OSError, ValueError, KeyError, TypeError, YAMLError, OmegaConfBaseException):
         raise ConfigError(
-            f"name: {folder} exists and is not a finished run; choose another name or move it away"
+            f"{setting}: {folder} exists and is not a finished run; choose another name or move it away"
         ) from None
-    differing = differences(stored, child.settings)
+    differing = differences(_as_asked(stored, child.settings), child.settings)
     if made_from != fingerprint:
         differing.append("other images, labels or splits")
     if differing:
         raise ConfigError(
-            f"name: {folder} exists and was made with other settings ({'; '.join(differing[:3])}); choose another name "
-            f"or move it away"
+            f"{setting}: {folder} exists and was made with other settings ({'; '.join(differing[:3])}); choose another "
+            f"name or move it away"
         )
+
+
+def _as_asked(stored: Any, wanted: Mapping[str, Any]) -> Any:
+    """Put back what a run settles by itself (auto_stages.py, auto_kinds.py), where it was left to the run."""
+    if not isinstance(stored, dict) or not isinstance(stored.get("model"), dict):
+        return stored
+    asked = wanted["model"]
+    back = {key: asked[key] for key, left in (("stages", AUTO), ("kinds", [])) if asked.get(key) == left}
+    if "has_good" in asked:
+        back["has_good"] = asked["has_good"]
+    return {**stored, "model": {**stored["model"], **back}}
 
 
 def differences(stored: Any, wanted: Any, where: str = "") -> list[str]:

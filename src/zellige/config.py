@@ -101,6 +101,7 @@ class TrainConfig:
     run_name: str | None = None
     runs_dir: str = "runs"
     seed: int = 0
+    folds: int | None = None  # see zellige.cross_validation
     data: DataConfig = field(default_factory=DataConfig)
     geometry: GeometryConfig = field(default_factory=GeometryConfig)
     model: Any = MISSING

@@ -13,8 +13,10 @@ from zellige.core.errors import ConfigError
 from zellige.core.flat_field import FlatField, check_flat_field_fits, check_target_level
 from zellige.core.types import PixelSize, Splits
 from zellige.data.additions import add_images
-from zellige.data.index import Rules, place
+from zellige.data.folds import Fold
+from zellige.data.index import Placement, deal, place
 from zellige.data.pairs import with_templates, without_templates
+from zellige.data.read_set import Rules, read_set
 from zellige.data.report import DataReport
 from zellige.data.resolution import check_resolution, coarsest_pixel_size
 from zellige.data.roll_tiles import make_roll_set
@@ -68,6 +70,7 @@ class DataConfig:
     rolls: RollsConfig | None = None
     smallest_defect_mm: float | None = None
     target_dn: float | None = None
+    fold: list[int] | None = None  # number and count; see zellige.data.folds
 
 
 def last_part(path: str) -> str:
@@ -112,6 +115,19 @@ def settled_target_dn(target_dn: float | None, flat_field: FlatField | None) -> 
     return flat_field.target_dn
 
 
+def to_fold(value: list[int] | None) -> Fold | None:
+    """Turn the setting data.fold (null, or its number and how many there are) into a fold.
+
+    Raises:
+        ConfigError: anything else.
+    """
+    if value is None:
+        return None
+    if len(value) != 2:
+        raise ConfigError(f"data.fold: expected its number and how many there are, such as [1,5], got {value}")
+    return Fold(number=value[0], of=value[1])
+
+
 def load_data(config: DataConfig, model: Any = None, *, needs_good: bool = True) -> tuple[Splits, DataReport]:
     """Read and split the data set of a data group, then let its additions join; a synthetic web is made where absent.
 
@@ -122,9 +138,44 @@ def load_data(config: DataConfig, model: Any = None, *, needs_good: bool = True)
         InputError: the images are not usable, see `load_splits` and `add_images`, or lack such a model's templates.
         ConfigError: a setting is not usable.
     """
-    pixel_size = to_pixel_size(config.pixel_size_mm)
+    made = _make(config, needs_good=needs_good)
+    placement = place(made.root, config.layout, made.rules, color=config.color)
+    for added in config.additions:
+        placement = add_images(placement, Path(added), made.rules)
+    return _for_model(placement, config, model, made)
+
+
+def load_folds(
+    config: DataConfig, num_folds: int, model: Any = None, *, needs_good: bool = True
+) -> list[tuple[Splits, DataReport]]:
+    """Read a data set once and deal it to each fold of a cross-validation, as `load_data` does for one of them.
+
+    Raises:
+        InputError: see `load_data` and `assign_fold`.
+        ConfigError: a setting is not usable.
+    """
+    folds = [Fold(number=number, of=num_folds) for number in range(1, num_folds + 1)]
+    made = _make(config, needs_good=needs_good)
+    whole = read_set(made.root, config.layout, made.rules, color=config.color)
+    return [_for_model(deal(whole, replace(made.rules, fold=fold)), config, model, made) for fold in folds]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Made:
+    """Where the images are, how they are read and split, and which target level they have."""
+
+    root: Path
+    rules: Rules
+    target_dn: float | None
+
+
+def _make(config: DataConfig, *, needs_good: bool) -> _Made:
+    """Check the settings, and cut rolls or draw a synthetic web where the images are to be made."""
+    pixel_size, fold = to_pixel_size(config.pixel_size_mm), to_fold(config.fold)
     if config.split_seed < 0:
         raise ConfigError(f"data.split_seed: expected 0 or more, got {config.split_seed}")
+    if fold is not None and config.additions:
+        raise ConfigError("data.additions: expected none where data.fold is set, since TEST must stay what it was")
     if pixel_size is not None:  # before anything is cut or drawn
         check_resolution(pixel_size, config.smallest_defect_mm)
     root, fractions = Path(config.root), Fractions(**vars(config.fractions))
@@ -143,14 +194,22 @@ def load_data(config: DataConfig, model: Any = None, *, needs_good: bool = True)
         duplicates=config.duplicates,
         on_bad=config.on_bad,
         needs_good=needs_good,
+        fold=fold,
     )
-    placement = place(root, config.layout, rules, color=config.color)
-    for added in config.additions:
-        placement = add_images(placement, Path(added), rules)
+    return _Made(root=root, rules=rules, target_dn=target_dn)
+
+
+def _for_model(placement: Placement, config: DataConfig, model: Any, made: _Made) -> tuple[Splits, DataReport]:
     check_resolution(coarsest_pixel_size(placement.splits), config.smallest_defect_mm)
-    report = replace(placement.report, target_dn=target_dn)
+    report = replace(placement.report, target_dn=made.target_dn)
     if model is None:
         return placement.splits, report
     is_pair = getattr(class_of(model), "is_pair", False)
-    splits = with_templates(placement.splits, root) if is_pair else without_templates(placement.splits)
+    splits = with_templates(placement.splits, made.root) if is_pair else without_templates(placement.splits)
     return splits, report
+
+
+def fold_in_words(config: DataConfig) -> dict[str, str]:
+    """What a run's report says of its place in a cross-validation; nothing where it has none."""
+    fold = to_fold(config.fold)
+    return {} if fold is None else {"fold": f"{fold.number} of {fold.of}"}

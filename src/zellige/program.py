@@ -23,6 +23,7 @@ from zellige.training.processes import is_lost_process
 EXIT_ERROR = 2
 EXIT_INTERRUPTED = 130
 _AGAIN_S = 0.05
+NOTHING_KEPT = "interrupted: nothing was kept of this run"
 LOST_PROCESS = "another process of this run has ended, and its own message says why; this one cannot go on without it"
 
 _PATH_ARGUMENT = re.compile(r"(?P<key>[\w.]+)=(?P<path>[^'\"\[{$]*/.*)", re.DOTALL)
@@ -35,7 +36,7 @@ def run(
     task: Callable[[DictConfig], None],
     config_name: str,
     *,
-    interrupted: str = "interrupted: nothing was kept of this run",
+    interrupted: str = NOTHING_KEPT,
 ) -> None:
     """Run a script's task under Hydra and exit; errors that a user can mend are one line on standard error.
 

@@ -7,11 +7,13 @@ from typing import Any
 from zellige.core.memory import peak_memory_mb
 from zellige.data.report import DataReport
 from zellige.evaluation.html import rate_words, write_html
+from zellige.evaluation.html_parts import percent, right_words
 from zellige.evaluation.named_pictures import write_named_pictures
 from zellige.evaluation.named_report import NamedReport
 from zellige.evaluation.pictures import write_pictures
 from zellige.evaluation.predictions import PredictionSet
-from zellige.evaluation.report import EvaluationReport, write_predictions_csv
+from zellige.evaluation.predictions_csv import write_predictions_csv
+from zellige.evaluation.report import EvaluationReport
 from zellige.run_folder import write_json
 
 COSTS = ("fit_seconds", "predict_ms_per_image", "peak_memory_mb")
@@ -63,7 +65,7 @@ def write_report(
     write_pictures(test, evaluation, pictures)
     if named is not None:
         write_named_pictures(test.samples, named, pictures)
-    write_predictions_csv(evaluation, run_dir / "predictions.csv")
+    write_predictions_csv(evaluation, run_dir / "predictions.csv", None if named is None else named.images)
     write_json(run_dir / "data_report.json", report["data"])
     write_json(run_dir / "report.json", report)
     write_html(report, pictures, run_dir / "report.html")
@@ -98,6 +100,7 @@ def _kind_metrics_of(kinds: Mapping[str, Any] | None) -> dict[str, float | None]
     return {
         "accuracy": kinds["whole"]["accuracy"]["value"],
         "macro_f1": kinds["whole"]["macro_f1"]["value"],
+        "good_or_defective": kinds["good_or_defective"]["accuracy"]["value"],
         **{name: boxes[name]["value"] for name in ("map_33", "map_50", "map")},
         "f_best": boxes["f_best"]["f"]["value"],
         "mean_iou": None if masks is None else masks["mean_iou"]["value"],
@@ -123,7 +126,19 @@ def summary(report: Mapping[str, Any]) -> list[str]:
         rate_words("defective", "accepted", report["escape_rate"]),
         rate_words("good", "rejected", report["false_reject_rate"]),
         f"image AUROC {number('image_auroc')}, pixel AUROC {number('pixel_auroc')}, AUPRO {number('aupro')}",
+        *_kind_lines(report.get("kinds")),
         f"threshold: {report['calibration']['guarantee']}",
         f"fit {report['fit_seconds']:.1f} s, {report['predict_ms_per_image']:.1f} ms per image",
         f"peak memory {report['peak_memory_mb']:.0f} MB, sizes in {report['units']}",
     ]
+
+
+def _kind_lines(kinds: Mapping[str, Any] | None) -> list[str]:
+    """How well kinds are named, and good told from defective, of a detector that names."""
+    if kinds is None:
+        return []
+    rates = {
+        "kinds named right": kinds["whole"]["accuracy"],
+        "good or defective": kinds["good_or_defective"]["accuracy"],
+    }
+    return [f"{what}: {percent(rate['value'])}, {right_words(rate)}" for what, rate in rates.items() if rate["n"]]

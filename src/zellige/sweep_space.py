@@ -92,6 +92,8 @@ def plan_sweep(config: SweepConfig, given: Sequence[str]) -> SweepPlan:
         raise ConfigError(f"trials: expected 1 to {_MOST_TRIALS}, got {config.trials}")
     if config.sampler not in SAMPLERS:
         raise ConfigError(f"sampler: expected one of {', '.join(SAMPLERS)}, got {config.sampler!r}")
+    if config.folds is not None:
+        raise ConfigError("folds: scripts/train.py alone takes it")
     if any(key_of(text, "run_name") == "run_name" for text in given):
         raise ConfigError("run_name: a sweep names its trials itself; give name=...")
     dimensions = read_space(config.space)

@@ -316,6 +316,22 @@ MISTAKES = {
     "gradient for a bank": (["trainer=gradient"], "PatchCore does not learn by gradient, expected trainer=one_pass"),
     "setting of the other trainer": (["trainer.epochs=3"], "epochs"),
     "precision": (["engine.precision=8"], "engine.precision: expected one of 32-true, bf16-mixed, got"),
+    "one fold": (["folds=1"], "folds: expected 2 to 100, got 1"),
+    "folds of declared splits": (
+        ["folds=2"],
+        "expected images without splits, which the folds deal, got declared splits",
+    ),
+    "fold that is not there": (["data.fold=[6,5]"], "data.fold: expected a number from 1 to 5, got 6"),
+    "half a fold": (["data.fold=[2]"], "data.fold: expected its number and how many there are, such as [1,5], got [2]"),
+    # before anything is read
+    "too long a warm-up": (
+        ["model=classifier", "trainer.epochs=1", "data.root=nowhere"],
+        "trainer.warmup_epochs: expected fewer than the 1 epochs, got 1",
+    ),
+    "share to drop, of no images": (
+        ["trainer.drop_suspicious=0.6", "data.root=nowhere"],
+        "trainer.drop_suspicious: expected 0 to 0.5, got 0.6",
+    ),
     "shares of defects": (["data.fractions.train_defects=1"], "fractions train_defects: expected 0 to below 1"),
 }
 

@@ -12,7 +12,8 @@ from tests.conftest import make_image_set, save_image, texture
 from zellige.core.errors import InputError
 from zellige.core.types import Splits
 from zellige.data.additions import add_images
-from zellige.data.index import Placement, Rules, place
+from zellige.data.index import Placement, place
+from zellige.data.read_set import Rules
 from zellige.data.splits import Fractions
 
 

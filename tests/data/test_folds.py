@@ -1,40 +1,58 @@
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from zellige.core.errors import InputError
-from zellige.core.types import Color, Sample, Splits
-from zellige.data.folds import fold_splits
+from zellige.core.errors import ConfigError, InputError
+from zellige.core.types import Sample
+from zellige.data.folds import Fold, assign_fold
+from zellige.data.formats import Row
 
 
-def sample(number: int, kind: str) -> Sample:
-    """Two and two share a group."""
-    name = f"{kind}{number:02}"
-    return Sample(id=name, image_path=Path(name), kind=kind, group_id=f"{kind}-{number // 2}")
+def rows_of(counts: dict[str, int], **more: Any) -> tuple[list[Row], list[str]]:
+    """Rows and their groups; two and two share a group."""
+    names = [(f"{kind}{number:02}", kind, f"{kind}-{number // 2}") for kind, n in counts.items() for number in range(n)]
+    rows = [Row(sample=Sample(id=i, image_path=Path(i), kind=kind, group_id=i), **more) for i, kind, _ in names]
+    return rows, [group for *_, group in names]
+
+
+def splits_of(rows: list[Row], groups: list[str], number: int, of: int, seed: int = 0) -> dict[str, str]:
+    deal = assign_fold(rows, groups, Fold(number=number, of=of), seed)
+    return dict(zip([row.sample.id for row in rows], [str(split) for split in deal.splits], strict=True))
 
 
 def test_each_image_is_test_once_with_its_group_and_kinds_are_alike() -> None:
-    defects = [sample(i, kind) for kind, count in (("cut", 20), ("dent", 40)) for i in range(count)]
-    good = [sample(i, "good") for i in range(60)]
-    whole = Splits(
-        train=tuple(good[:20]),
-        train_defects=tuple(defects[:10]),
-        val=tuple(good[20:]),
-        test=tuple(defects[10:]),
-        color=Color.GRAY,
-        fingerprint="x",
-    )
-    folds = list(fold_splits(whole, 5, seed=0))
-    tested = [one.id for fold in folds for one in fold.test]
-    assert sorted(tested) == sorted(one.id for one in (*good, *defects))
-    assert len({fold.fingerprint for fold in folds}) == 5
-    for fold in folds:  # `Splits` itself refuses a group in two parts
-        counts = {kind: sum(one.kind == kind for one in fold.test) for kind in ("good", "cut", "dent")}
-        assert counts == {"good": 12, "cut": 4, "dent": 8}
-        assert sum(len(part) for part in (fold.train, fold.train_defects, fold.val)) == 96
-        assert {one.kind for one in fold.val} == {"good", "cut", "dent"}
-    again, other = (list(fold_splits(whole, 5, seed=seed)) for seed in (0, 1))
-    assert [fold.test for fold in again] == [fold.test for fold in folds]
-    assert [fold.test for fold in other] != [fold.test for fold in folds]
-    with pytest.raises(InputError, match="expected at least 11 groups of cut, one per fold, got 10"):
-        next(fold_splits(whole, 11, seed=0))
+    rows, groups = rows_of({"cut": 20, "dent": 40, "good": 60})
+    folds = [splits_of(rows, groups, number, 5) for number in range(1, 6)]
+    tested = [name for fold in folds for name, split in fold.items() if split == "test"]
+    assert sorted(tested) == sorted(row.sample.id for row in rows)
+    for fold in folds:
+        assert len({(group, fold[row.sample.id]) for row, group in zip(rows, groups, strict=True)}) == 60
+        for split, expected in (("test", {"good": 12, "cut": 4, "dent": 8}), ("val", None)):
+            kinds = [row.sample.kind for row in rows if fold[row.sample.id] == split]
+            assert expected is None or {kind: kinds.count(kind) for kind in set(kinds)} == expected
+            assert set(kinds) == {"good", "cut", "dent"}
+    turned = splits_of(rows[::-1], groups[::-1], 1, 5)
+    assert turned == folds[0]
+    assert splits_of(rows, groups, 1, 5, seed=1) != folds[0]
+
+
+@pytest.mark.parametrize(
+    ("counts", "of", "message"),
+    [
+        ({"cut": 20, "good": 60}, 11, "expected at least 11 groups of cut, one per fold, got 10"),
+        ({"cut": 4, "good": 60}, 2, "expected at least 3 groups of cut, for TEST, VAL and training, got 2"),
+        ({"cut": 6}, 2, "expected at least 5 images of one kind outside of each fold, a part of them for VAL, got"),
+    ],
+)
+def test_too_few_images_for_the_folds(counts: dict[str, int], of: int, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        splits_of(*rows_of(counts), 1, of)
+
+
+def test_declared_splits_and_folds_that_are_none() -> None:
+    with pytest.raises(InputError, match="got declared splits"):
+        splits_of(*rows_of({"good": 20}, split="train"), 1, 2)
+    for number, of in ((1, 1), (0, 5), (6, 5)):
+        with pytest.raises(ConfigError, match="fold"):
+            Fold(number=number, of=of)

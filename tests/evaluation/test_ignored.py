@@ -15,7 +15,8 @@ from zellige.evaluation.calibrate import Target, calibrate
 from zellige.evaluation.contact_sheet import load_case
 from zellige.evaluation.pictures import typical_hits, worst_escapes
 from zellige.evaluation.pixels import is_defect_ignored
-from zellige.evaluation.report import evaluate, write_predictions_csv
+from zellige.evaluation.predictions_csv import write_predictions_csv
+from zellige.evaluation.report import evaluate
 
 ONE = Calibration(pixel_threshold=0.5, reject_score=1.0, accept_score=1.0, fitted_on="", target="t", guarantee="shown")
 LEFT = (slice(None), slice(0, 10))

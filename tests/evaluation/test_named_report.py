@@ -89,6 +89,9 @@ def test_numbers_are_those_counted_by_hand(predicted, form):
     assert (report.named_right.n, report.named_right.value) == (4, 0.75)
     # Scores of the defective: 0.9 0.8 0.95 0.75 0.4; of the good: 0 0.6.
     assert report.ap_det == pytest.approx((4 * 1 + 5 / 6) / 5)
+    # Above 0.2 all defective ones and 0.6; above 0.675 as many are right, and one escapes.
+    assert report.good_or_defective.threshold == pytest.approx(0.2)
+    assert report.good_or_defective.accuracy.value == pytest.approx(6 / 7)
     assert report.defects.true_names == ("hole", "scratch", "nothing there")
     assert report.defects.said_names == ("hole", "scratch", "missed")
     assert report.defects.counts.tolist() == [[3, 0, 1], [1, 1, 1], [0, 1, 0]]
@@ -144,7 +147,13 @@ def test_the_page_says_kinds_and_shows_pictures(predicted, tmp_path):
     write_html(content, tmp_path, tmp_path / "report.html")
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert page.count("data:image/png") == len(pictures)
-    for words in ("Kinds of defects", "3 of 6 images", "Intersection over union", "best on TEST: an upper limit"):
+    for words in (
+        "Kinds of defects",
+        "3 of 6 images",
+        "6 of 7 images",
+        "Intersection over union",
+        "best on TEST: an upper limit",
+    ):
         assert words in page
     logged = metrics_of(content | dict.fromkeys(("fit_seconds", "predict_ms_per_image", "peak_memory_mb"), 1.0))
     assert logged["accuracy"] == 0.5

@@ -9,7 +9,8 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 from zellige.core.errors import ConfigError, InputError
 from zellige.core.types import Calibration, Decision, PixelSize
-from zellige.evaluation.report import evaluate, write_predictions_csv
+from zellige.evaluation.predictions_csv import write_predictions_csv
+from zellige.evaluation.report import evaluate
 
 BAND = Calibration(
     pixel_threshold=0.5, reject_score=2.0, accept_score=1.0, fitted_on="val", target="t", guarantee="NOT SHOWN: x"

@@ -129,6 +129,7 @@ MISTAKES = {
     "other folder": (["candidates.a=[runs_dir=y]"], "candidate a: tracking and runs_dir"),
     "seed of a candidate": (["candidates.a=[seed=1]"], "candidate a: seed: a comparison sets it"),
     "seed": (["seed=1"], r"seed: a comparison sets it; give seeds=\[...\]"),
+    "folds": (["folds=2"], "folds: scripts/train.py alone takes it"),
     "run name": (["run_name=a"], "run_name: a comparison names its runs itself"),
 }
 

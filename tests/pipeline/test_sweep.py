@@ -199,6 +199,7 @@ MISTAKES = {
     "trials": (["trials=0"], "trials: expected 1 to 10000, got 0"),
     "sampler": (["sampler=best"], "sampler: expected one of tpe, random, got 'best'"),
     "jobs": (["jobs=0"], "jobs: expected 1 to 64, got 0"),
+    "folds": (["folds=2"], "folds: scripts/train.py alone takes it"),
     "run name": (["run_name=a"], "run_name: a sweep names its trials itself"),
 }
 

@@ -14,7 +14,8 @@ from zellige.core.image_files import in_color
 from zellige.core.types import GOOD, Color, Pixels, PixelSize, Sample
 from zellige.data.duplicates import Pair, find_pairs, merge_groups
 from zellige.data.formats import Listing, Row, Skipped, image_files, read_folder, read_manifest
-from zellige.data.index import Placed, Placement, Rules, build_splits, count_samples, read_all
+from zellige.data.index import Placed, Placement, build_splits, count_samples
+from zellige.data.read_set import Rules, read_all
 from zellige.data.report import AddedReport, DataReport
 from zellige.data.scan import Scanned
 from zellige.data.splits import deal_groups

@@ -1,53 +1,88 @@
 """Cross-validation: each image of a set is TEST once; near-duplicates and other groups stay together."""
 
-import hashlib
-from collections.abc import Iterator
+import warnings
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from sklearn.model_selection import StratifiedGroupKFold
 
-from zellige.core.errors import InputError
-from zellige.core.types import Sample, Splits
+from zellige.core.errors import ConfigError, InputError
+from zellige.data.formats import Row
+from zellige.data.splits import Assignment
+
+_VAL_PARTS = 5
+"""One of so many parts of what is not TEST becomes VAL."""
+_FEWEST_GROUPS = 3
+"""Of each kind, so that TEST, VAL and training can each have one."""
+_MOST_FOLDS = 100
 
 
-def fold_splits(splits: Splits, num_folds: int, *, seed: int) -> Iterator[Splits]:
-    """Deal all samples of a set to folds, alike by kind, and yield one split per fold with it as TEST.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fold:
+    """One fold of a cross-validation; `number` counts from 1 to `of`."""
 
-    A fifth of the groups of what is not TEST becomes VAL, again alike by kind. The splits that the set had do not
-    matter.
+    number: int
+    of: int
+
+    def __post_init__(self) -> None:
+        if not 2 <= self.of <= _MOST_FOLDS:
+            raise ConfigError(f"folds: expected 2 to {_MOST_FOLDS}, got {self.of}")
+        if not 1 <= self.number <= self.of:
+            raise ConfigError(f"data.fold: expected a number from 1 to {self.of}, got {self.number}")
+
+
+def assign_fold(rows: Sequence[Row], groups: Sequence[str], fold: Fold, seed: int) -> Assignment:
+    """Choose the split of each row: TEST is the fold, alike by kind in all folds; a fifth of the rest is VAL.
+
+    The deal depends on the seed, the ids, the kinds and the groups, not on the order of the rows.
 
     Args:
-        splits: of the set.
-        num_folds: 2 or more.
+        rows: samples of a set that declares no splits.
+        groups: the group of each row after near-duplicates were merged.
+        fold: which one is TEST.
         seed: of the deal.
 
     Raises:
-        InputError: a kind with fewer groups than there are folds, so that a fold would lack it.
+        InputError: declared splits, a kind with fewer groups than folds (or than three), or too few images.
     """
-    samples = [sample for part in splits.labelled().values() for sample in part]
-    samples.sort(key=lambda sample: sample.id)
-    for kind in sorted({sample.kind for sample in samples}):
-        count = len({sample.group_id for sample in samples if sample.kind == kind})
-        if count < num_folds:
-            raise InputError(f"folds: expected at least {num_folds} groups of {kind}, one per fold, got {count}")
-    for number, (rest, test) in enumerate(_dealt(samples, num_folds, seed)):
-        others = [samples[index] for index in rest]
-        train, val = next(_dealt(others, 5, seed))
-        digest = hashlib.sha256(f"{splits.fingerprint} fold {number} of {num_folds}, seed {seed}".encode())
-        learned = [others[index] for index in train]
-        yield Splits(
-            train=tuple(sample for sample in learned if not sample.is_defective),
-            train_defects=tuple(sample for sample in learned if sample.is_defective),
-            val=tuple(others[index] for index in val),
-            test=tuple(samples[index] for index in test),
-            color=splits.color,
-            fingerprint=digest.hexdigest(),
+    if any(row.split is not None for row in rows):
+        raise InputError("folds: expected images without splits, which the folds deal, got declared splits")
+    order = sorted(range(len(rows)), key=lambda index: rows[index].sample.id)
+    kinds = [row.sample.kind for row in rows]
+    _check_enough(kinds, groups, fold)
+    rest, test = list(_dealt(order, kinds, groups, fold.of, seed))[fold.number - 1]
+    commonest = max(Counter(kinds[index] for index in rest).values())
+    if commonest < _VAL_PARTS:
+        raise InputError(
+            f"folds: expected at least {_VAL_PARTS} images of one kind outside of each fold, a part of them for VAL, "
+            f"got {commonest}"
         )
+    train, val = next(_dealt(rest, kinds, groups, _VAL_PARTS, seed))
+    split = dict.fromkeys(train, "train") | dict.fromkeys(val, "val") | dict.fromkeys(test, "test")
+    return Assignment(splits=[split[index] for index in range(len(rows))], dropped=[])
 
 
-def _dealt(samples: list[Sample], num_folds: int, seed: int) -> Iterator[tuple[list[int], list[int]]]:
-    """Numbers of the samples outside and inside of each fold."""
-    kinds, groups = ([getattr(sample, name) for sample in samples] for name in ("kind", "group_id"))
+def _check_enough(kinds: Sequence[str], groups: Sequence[str], fold: Fold) -> None:
+    for kind in sorted(set(kinds)):
+        count = len({group for group, other in zip(groups, kinds, strict=True) if other == kind})
+        if count < fold.of:
+            raise InputError(f"folds: expected at least {fold.of} groups of {kind}, one per fold, got {count}")
+        if count < _FEWEST_GROUPS:
+            raise InputError(
+                f"folds: expected at least {_FEWEST_GROUPS} groups of {kind}, for TEST, VAL and training, got {count}"
+            )
+
+
+def _dealt(
+    members: Sequence[int], kinds: Sequence[str], groups: Sequence[str], num_folds: int, seed: int
+) -> Iterator[tuple[list[int], list[int]]]:
+    """The members outside and inside of each fold."""
     folds = StratifiedGroupKFold(n_splits=num_folds, shuffle=True, random_state=seed)
-    for rest, inside in folds.split(np.zeros(len(samples)), kinds, groups):
-        yield rest.tolist(), inside.tolist()
+    own_kinds, own_groups = ([values[index] for index in members] for values in (kinds, groups))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # a kind with few images, which is allowed inside of a fold
+        dealt = list(folds.split(np.zeros(len(members)), own_kinds, own_groups))
+    for rest, inside in dealt:
+        yield [members[place] for place in rest], [members[place] for place in inside]

@@ -3,41 +3,22 @@
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 
-from zellige.core.errors import ConfigError, InputError
-from zellige.core.image_files import in_color
-from zellige.core.types import Color, Pixels, PixelSize, Sample, Splits
+from zellige.core.errors import InputError
+from zellige.core.types import Color, PixelSize, Sample, Splits
 from zellige.data.box_text import boxes_to_text
-from zellige.data.duplicates import Pair, find_pairs, merge_groups
-from zellige.data.formats import LAYOUTS, SPLIT_NAMES, Listing, Skipped
+from zellige.data.duplicates import Pair, merge_groups
+from zellige.data.folds import assign_fold
+from zellige.data.formats import SPLIT_NAMES
+from zellige.data.read_set import AS_STORED, ReadSet, Rules, read_set
 from zellige.data.report import DataReport, DuplicatesReport, SplitCounts
-from zellige.data.scan import Scanned, Unusable, scan
-from zellige.data.shortcut import check_shortcut
+from zellige.data.scan import Scanned
 from zellige.data.splits import Assignment, Fractions, assign
 
-AS_STORED = "as_stored"
-COLORS = (AS_STORED, *(color.value for color in Color))
-DUPLICATES = ("group", "error", "ignore")
-ON_BAD = ("error", "skip")
-
 _NUM_EXAMPLES = 10
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rules:
-    """How a set is read and split; see `load_splits`."""
-
-    fractions: Fractions
-    seed: int
-    pixel_size: PixelSize | None
-    duplicates: str
-    on_bad: str
-    needs_good: bool = True
-    """Whether a set without good images is refused; detectors that learn from labels can do without."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -103,23 +84,20 @@ def load_splits(
 
 def place(root: Path, layout: str, rules: Rules, *, color: str) -> Placement:
     """Do what `load_splits` does, and keep what it has seen of each sample."""
-    duplicates, on_bad, seed = rules.duplicates, rules.on_bad, rules.seed
-    _check_settings(layout=layout, color=color, duplicates=duplicates, on_bad=on_bad)
-    listing = LAYOUTS[layout](root, rules.pixel_size)
-    if rules.needs_good and not any(not row.sample.is_defective for row in listing.rows):
-        kinds = ", ".join(sorted({row.sample.kind for row in listing.rows})[:5])
-        raise InputError(f"data {root}: expected good images, got none among {len(listing.rows)} images of {kinds}")
-    check = partial(_check_color, color)
-    scanned, unusable = read_all(listing, check, on_bad, needs_good=rules.needs_good)
-    mode = _resolve_color(scanned, color, root)
-    contents = [item.content for item in scanned]
-    _refuse_contradictions(scanned)
-    pairs = find_pairs([item.thumbnail for item in scanned], contents)
-    own_groups = [item.row.sample.group_id for item in scanned]
-    groups = merge_groups(own_groups, pairs) if duplicates == "group" else own_groups
-    assignment = assign([item.row for item in scanned], groups, rules.fractions, seed, needs_good=rules.needs_good)
-    straddling = _straddling(pairs, assignment)
-    if duplicates == "error" and straddling:
+    return deal(read_set(root, layout, rules, color=color), rules)
+
+
+def deal(whole: ReadSet, rules: Rules) -> Placement:
+    """Deal a data set that was read to three splits, by the fractions or as a fold of a cross-validation.
+
+    Raises:
+        InputError: nothing is left to train on, duplicates in two splits, or too few images for the folds.
+    """
+    scanned, own_groups, root = whole.items, whole.own_groups, whole.root
+    groups = merge_groups(own_groups, whole.pairs) if rules.duplicates == "group" else own_groups
+    assignment = _assign(whole, groups, rules)
+    straddling = _straddling(whole.pairs, assignment)
+    if rules.duplicates == "error" and straddling:
         first = straddling[0]
         names = " and ".join(
             f"{scanned[i].row.sample.id} ({assignment.splits[i]})" for i in (first.first, first.second)
@@ -130,96 +108,33 @@ def place(root: Path, layout: str, rules: Rules, *, color: str) -> Placement:
         for item, group, split in zip(scanned, groups, assignment.splits, strict=True)
         if split is not None
     )
-    splits = build_splits(placed, mode)
+    splits = build_splits(placed, whole.color)
     report = DataReport(
         root=str(root),
-        layout=layout,
-        color=mode.value,
+        layout=whole.layout,
+        color=whole.color.value,
         is_calibrated=all(item.row.sample.pixel_size is not None for item in scanned),
-        seed=seed,
+        seed=rules.seed,
         fingerprint=splits.fingerprint,
-        num_listed=len(listing.rows),
+        num_listed=len(whole.listing.rows),
         splits={name: count_samples(samples) for name, samples in splits.labelled().items()},
         height_px=_range([item.metadata.height for item in scanned]),
         width_px=_range([item.metadata.width for item in scanned]),
-        skipped=[*listing.skipped, *unusable, *assignment.dropped],
-        ignored=dict(sorted(listing.ignored.items())),
+        skipped=[*whole.listing.skipped, *whole.unusable, *assignment.dropped],
+        ignored=dict(sorted(whole.listing.ignored.items())),
         empty_masks=[item.row.sample.id for item in scanned if item.is_mask_empty and item.row.sample.is_defective],
-        warnings=_warnings(listing, splits, groups, straddling, rules.fractions),
-        duplicates=_duplicates_report(duplicates, scanned, pairs, groups, straddling),
-        shortcut=check_shortcut(
-            [item.metadata for item in scanned],
-            [item.row.sample.is_defective for item in scanned],
-            merge_groups(own_groups, pairs),
-            seed=seed,
-        ),
+        warnings=_warnings(whole, splits, groups, straddling, rules),
+        duplicates=_duplicates_report(rules.duplicates, scanned, whole.pairs, groups, straddling),
+        shortcut=whole.shortcut,
     )
     return Placement(placed=placed, splits=splits, report=report)
 
 
-def _check_settings(**settings: str) -> None:
-    known = {"layout": tuple(LAYOUTS), "color": COLORS, "duplicates": DUPLICATES, "on_bad": ON_BAD}
-    for name, value in settings.items():
-        if value not in known[name]:
-            raise ConfigError(f"data {name}: expected one of {', '.join(known[name])}, got {value!r}")
-
-
-def read_all(
-    listing: Listing, check: Callable[[Pixels, str], object], on_bad: str, *, needs_good: bool = True
-) -> tuple[list[Scanned], list[Skipped]]:
-    """Read every image of a listing, in the order of the ids, and list those that cannot be used.
-
-    Raises:
-        InputError: an unusable image where `on_bad` is error, or no usable one, a good one where `needs_good`.
-    """
-    rows = sorted(listing.rows, key=lambda row: row.sample.id)
-    results = scan(rows, listing.good_masks, check)
-    bad = [result for result in results if isinstance(result, Unusable)]
-    if bad and on_bad == "error":
-        raise InputError(
-            f"{len(bad)} of {len(rows)} images cannot be used (on_bad=skip leaves them out), first: {bad[0].reason}"
-        )
-    usable = [result for result in results if isinstance(result, Scanned)]
-    if not any(not needs_good or not item.row.sample.is_defective for item in usable):
-        wanted = "readable good images" if needs_good else "readable images"
-        raise InputError(f"expected {wanted}, got none; first: {bad[0].reason}")
-    return usable, [Skipped(path=item.row.sample.id, reason=item.reason) for item in bad]
-
-
-def _check_color(color: str, pixels: Pixels, where: str) -> None:
-    if color != AS_STORED:
-        in_color(pixels, Color(color), where)
-
-
-def _resolve_color(scanned: Sequence[Scanned], color: str, root: Path) -> Color:
-    if color != AS_STORED:
-        return Color(color)
-    num_gray = sum(item.is_gray for item in scanned)
-    if num_gray not in (0, len(scanned)):
-        odd = next(item for item in scanned if item.is_gray == (2 * num_gray < len(scanned)))
-        raise InputError(
-            f"data {root}: expected all gray or all color, got {num_gray} gray and {len(scanned) - num_gray} color "
-            f"(such as {odd.row.sample.id}); color=luma turns all into luminance"
-        )
-    other = next((item for item in scanned if item.is_template_gray not in (None, bool(num_gray))), None)
-    if other is not None:
-        words = ("gray", "color") if num_gray else ("color", "gray")
-        raise InputError(
-            f"template {other.row.sample.template_path}: expected {words[0]} as the images, got {words[1]}; "
-            "color=luma turns all into luminance"
-        )
-    return Color.GRAY if num_gray else Color.RGB
-
-
-def _refuse_contradictions(scanned: Sequence[Scanned]) -> None:
-    first: dict[str, Sample] = {}
-    for item in scanned:
-        other = first.setdefault(item.content, item.row.sample)
-        if other.is_defective != item.row.sample.is_defective:
-            raise InputError(
-                f"{other.id} ({other.kind}) and {item.row.sample.id} ({item.row.sample.kind}) are the same file: "
-                "labels contradict"
-            )
+def _assign(whole: ReadSet, groups: Sequence[str], rules: Rules) -> Assignment:
+    rows = [item.row for item in whole.items]
+    if rules.fold is not None:
+        return assign_fold(rows, groups, rules.fold, rules.seed)
+    return assign(rows, groups, rules.fractions, rules.seed, needs_good=rules.needs_good)
 
 
 def _straddling(pairs: Sequence[Pair], assignment: Assignment) -> list[Pair]:
@@ -272,8 +187,9 @@ def _range(values: Sequence[int]) -> tuple[int, int]:
 
 
 def _warnings(
-    listing: Listing, splits: Splits, groups: Sequence[str], straddling: Sequence[Pair], fractions: Fractions
+    whole: ReadSet, splits: Splits, groups: Sequence[str], straddling: Sequence[Pair], rules: Rules
 ) -> list[str]:
+    listing, fractions = whole.listing, rules.fractions
     warnings = list(listing.warnings)
     without_good = [name for name in ("val", "test") if all(s.is_defective for s in getattr(splits, name))]
     warnings += [f"no good images in {name}" for name in without_good]
@@ -287,7 +203,7 @@ def _warnings(
             warnings.append(f"fractions.{name} is not used: the layout declares its splits; put defects under {split}")
     mixed = {sample.group_id for sample in splits.test if sample.is_defective}
     shared = sum(sample.group_id in mixed for sample in splits.test if not sample.is_defective)
-    if shared and not is_declared:
+    if shared and not is_declared and rules.fold is None:
         warnings.append(
             f"{shared} good test images come from groups that also hold defective ones; no such group is in val, so a "
             "threshold from val says less about them"

@@ -60,8 +60,8 @@ def write_html(report: Json, pictures_dir: Path, out: Path) -> None:
         _header(title, report),
         _cards(report),
         _guarantee(report["calibration"]),
-        _classes("By kind", "Kind", report["by_kind"]),
-        _classes("By size of the largest drawn defect", "Length", report["by_size"]),
+        class_table("By kind", "Kind", report["by_kind"]),
+        class_table("By size of the largest drawn defect", "Length", report["by_size"]),
         _metrics(report),
     ]
     try:
@@ -172,7 +172,16 @@ def _rejoin(claims: Sequence[str]) -> list[str]:
     return joined
 
 
-def _classes(title: str, name: str, rows: Sequence[Json]) -> str:
+def class_table(title: str, name: str, rows: Sequence[Json]) -> str:
+    """Make a table of decisions with bars for the rates; nothing without rows.
+
+    Args:
+        rows: `class_rates_json()` of each class.
+
+    Example:
+        >>> class_table("By kind", "Kind", [])
+        ''
+    """
     if not rows:
         return ""
     body = "".join(

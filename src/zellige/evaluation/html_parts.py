@@ -1,8 +1,10 @@
 """Parts that the pages of reports are put together from."""
 
 import base64
+from collections.abc import Mapping
 from html import escape
 from pathlib import Path
+from typing import Any
 
 
 def card(what: str, number: str, words: str) -> str:
@@ -16,6 +18,33 @@ def card(what: str, number: str, words: str) -> str:
         f'<div class="card"><div class="what">{escape(what)}</div><div class="number">{escape(number)}</div>'
         f'<div class="words">{escape(words).replace(" %", "&nbsp;%")}</div></div>'
     )
+
+
+def right_words(rate: Mapping[str, Any]) -> str:
+    """Say how many images are right, with the exact interval; nothing where there are none.
+
+    Example:
+        >>> right_words({"value": 0.5, "low": 0.1, "high": 0.9, "n": 4})
+        '2 of 4 images: between 10 % and 90 %'
+    """
+    if not rate["n"]:
+        return ""
+    right = round(rate["value"] * rate["n"])
+    return f"{right} of {rate['n']} images: between {percent(rate['low'])} and {percent(rate['high'])}"
+
+
+def accuracy_card(what: str, rate: Mapping[str, Any], more: str = "") -> str:
+    """Show the share of images that are right; `more` follows the words, and stands alone where n is 0.
+
+    Args:
+        rate: value, low, high and n.
+
+    Example:
+        >>> words = accuracy_card("Kinds", {"value": 0.5, "low": 0.1, "high": 0.9, "n": 4})
+        >>> "2 of 4 images: between 10&nbsp;% and 90&nbsp;%" in words
+        True
+    """
+    return card(what, percent(rate["value"]), right_words(rate) + more)
 
 
 def figures(folder: Path, captions: dict[str, str]) -> str:

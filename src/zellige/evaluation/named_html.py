@@ -5,7 +5,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from zellige.evaluation.html_parts import card, figures, percent
+from zellige.evaluation.html_parts import accuracy_card, card, figures, percent
 
 Json = Mapping[str, Any]
 
@@ -47,7 +47,7 @@ def named_section(kinds: Json | None, pictures_dir: Path) -> str:
         [
             "<h2>Kinds of defects</h2>",
             _cards(kinds),
-            _whole(kinds),
+            whole_images(kinds),
             figures(pictures_dir, _WHOLE),
             _boxes(kinds),
             figures(pictures_dir, _DEFECTS),
@@ -60,10 +60,11 @@ def named_section(kinds: Json | None, pictures_dir: Path) -> str:
 
 def _cards(kinds: Json) -> str:
     boxes, masks, why = kinds["boxes"], kinds["masks"], kinds["undefined"]
-    accuracy = kinds["whole"]["accuracy"]
-    right = round((accuracy["value"] or 0) * accuracy["n"])
-    said = f"{right} of {accuracy['n']} images: between {percent(accuracy['low'])} and {percent(accuracy['high'])}"
-    cards = [card("Accuracy of kinds", percent(accuracy["value"]), why.get("accuracy", said))]
+    accuracy, two = kinds["whole"]["accuracy"], kinds["good_or_defective"]
+    cards = [accuracy_card("Accuracy of kinds", accuracy, why.get("accuracy", ""))]
+    if two["threshold"] is not None:
+        where = f"; rejecting scores above {two['threshold']:.4g}, which is best on VAL"
+        cards.append(accuracy_card("Good or defective", two["accuracy"], where))
     if boxes["num_true"]:
         best = boxes["f_best"]
         words = why.get("f_best", f"{_between(best['f'])}; one threshold, from VAL")
@@ -77,7 +78,12 @@ def _cards(kinds: Json) -> str:
     return f'<div class="cards">{"".join(cards)}</div>'
 
 
-def _whole(kinds: Json) -> str:
+def whole_images(kinds: Json) -> str:
+    """Make the table of kinds of whole images, and say what it is about.
+
+    Args:
+        kinds: "whole", "named_right", "num_mixed", "ap_det" and "undefined" of `NamedReport.to_json()`.
+    """
     whole, named = kinds["whole"], kinds["named_right"]
     if not whole["by_kind"]:
         return f"<h3>Whole images</h3><p class='muted'>{escape(kinds['undefined']['accuracy'])}.</p>"

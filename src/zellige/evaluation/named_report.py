@@ -20,6 +20,7 @@ from zellige.evaluation.found import (
     true_defects,
     true_kind,
 )
+from zellige.evaluation.good_or_defective import GoodOrDefective, judge_good_or_defective
 from zellige.evaluation.intervals import rate
 from zellige.evaluation.kind_metrics import Confusion, KindMetrics, count_pairs, measure_kinds, rate_json
 from zellige.evaluation.mask_metrics import MaskCounter, MaskMetrics
@@ -44,6 +45,8 @@ class NamedReport:
     """Of defective images of one kind, those whose kind the detector names, whatever it decides."""
     num_mixed: int
     """Images with defects of several kinds: in neither of the two."""
+    good_or_defective: GoodOrDefective
+    """Of all images, those of several kinds included."""
     ap_det: float
     """Average precision of the score for defective against good images."""
     boxes: BoxMetrics
@@ -62,6 +65,8 @@ class NamedReport:
         reasons: dict[str, str] = {}
         if self.whole.accuracy.n == 0:
             reasons |= dict.fromkeys(("accuracy", "macro_f1", "named_right"), "TEST has no image of a single kind")
+        if self.good_or_defective.accuracy.n == 0:
+            reasons["good_or_defective"] = "VAL has no good or no defective images"
         if math.isnan(self.ap_det):
             reasons["ap_det"] = "TEST has no good or no defective images"
         if self.boxes.num_true == 0:
@@ -80,6 +85,7 @@ class NamedReport:
             "whole": self.whole.to_json(),
             "named_right": rate_json(self.named_right),
             "num_mixed": self.num_mixed,
+            "good_or_defective": self.good_or_defective.to_json(),
             "ap_det": None if math.isnan(self.ap_det) else self.ap_det,
             "boxes": self.boxes.to_json(),
             "defects": self.defects.to_json(),
@@ -95,7 +101,7 @@ def named_report(
     """Judge how a detector names defects; the predictions of each split are read once, one at a time.
 
     Args:
-        val: gives the threshold of the F-score, and nothing else.
+        val: gives the thresholds of the F-score and of `GoodOrDefective`, and nothing else.
         test: what is judged, at the operating point of the calibration.
         times, seed: resamples of the bootstrap intervals, and what draws them.
 
@@ -109,7 +115,8 @@ def named_report(
         return None
     if (val.split, test.split) != ("val", "test"):
         raise InputError(f"kinds {test.folder}: expected val and test predictions, got {val.split} and {test.split}")
-    threshold = best_threshold(_Split(val, calibration).rows)
+    held_out = _Split(val, calibration)
+    threshold = best_threshold(held_out.rows)
     read = _Split(test, calibration)
     single = [image for image in read.images if image.true_kind != MIXED]
     defective = [image for image in single if image.true_kind != GOOD]
@@ -120,6 +127,7 @@ def named_report(
         whole=measure_kinds(pairs, GroupBootstrap([samples[i.index].group_id for i in single], times=times, seed=seed)),
         named_right=rate(sum(image.named_kind == image.true_kind for image in defective), len(defective)),
         num_mixed=len(read.images) - len(single),
+        good_or_defective=judge_good_or_defective(held_out.scored, read.scored),
         ap_det=image_average_precision(
             np.array([image.score for image in read.images]),
             np.array([image.true_kind != GOOD for image in read.images], np.bool_),
@@ -155,6 +163,11 @@ class _Split:
             found=tuple(self._found),
             true=tuple(self._true),
         )
+
+    @property
+    def scored(self) -> list[tuple[float, bool]]:
+        """Score and whether it is defective, of each image."""
+        return [(image.score, image.true_kind != GOOD) for image in self.images]
 
     def _read(self, index: int, prediction: Prediction, named: Named) -> None:
         sample, anomaly_map = prediction.sample, prediction.anomaly_map

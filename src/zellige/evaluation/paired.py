@@ -111,7 +111,7 @@ class StoredScores:
 
 
 def read_scores(path: Path) -> StoredScores:
-    """Read what `evaluation.report.write_predictions_csv` wrote.
+    """Read what `evaluation.predictions_csv.write_predictions_csv` wrote.
 
     Raises:
         InputError: no such file, or not such a file.

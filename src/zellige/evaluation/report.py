@@ -1,11 +1,9 @@
 """Judge a calibrated detector on TEST predictions: rates with exact intervals and n, by kind and by size."""
 
-import csv
 import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 import numpy as np
 
@@ -14,6 +12,7 @@ from zellige.core.errors import InputError
 from zellige.core.types import GOOD, Calibration, Decision, Rate, Sample
 from zellige.evaluation import metrics
 from zellige.evaluation.intervals import auroc_interval, rate
+from zellige.evaluation.kind_metrics import rate_json
 from zellige.evaluation.pixels import PixelHistogram, PixelMetrics, is_defect_ignored, read_defect_mask
 from zellige.evaluation.predictions import PredictionSet
 from zellige.evaluation.size_classes import SizeClasses
@@ -96,7 +95,7 @@ class EvaluationReport:
         return tuple(row for row in self.samples if not row.is_ignored)
 
     def to_json(self) -> Json:
-        """Give the report as strict JSON values: no NaN, no infinity; samples are left to `write_predictions_csv`."""
+        """Give the report as strict JSON values: no NaN, no infinity; samples are left to `predictions_csv`."""
         return {
             "num_images": self.num_good + self.num_defective,
             "num_good": self.num_good,
@@ -114,12 +113,12 @@ class EvaluationReport:
             "aupro": _number(self.pixel.aupro),
             "num_masks": self.pixel.num_masks,
             "num_defective_without_mask": self.pixel.num_left_out,
-            "escape_rate": _rate(self.escape_rate),
-            "false_reject_rate": _rate(self.false_reject_rate),
-            "undecided_defective_rate": _rate(self.undecided_defective_rate),
-            "undecided_good_rate": _rate(self.undecided_good_rate),
-            "by_kind": [_class_rates(row) for row in self.by_kind],
-            "by_size": [_class_rates(row) for row in self.by_size],
+            "escape_rate": rate_json(self.escape_rate),
+            "false_reject_rate": rate_json(self.false_reject_rate),
+            "undecided_defective_rate": rate_json(self.undecided_defective_rate),
+            "undecided_good_rate": rate_json(self.undecided_good_rate),
+            "by_kind": [class_rates_json(row) for row in self.by_kind],
+            "by_size": [class_rates_json(row) for row in self.by_size],
             "undefined": dict(self.undefined),
             "calibration": asdict(self.calibration),
             "test_fingerprint": self.fingerprint,
@@ -147,6 +146,7 @@ def evaluate(
 
     Example:
         >>> import tempfile, numpy as np
+        >>> from pathlib import Path
         >>> from zellige.evaluation.predictions import PredictionWriter
         >>> samples = [Sample(id=k, image_path=Path(k), kind=k, group_id=k) for k in ("good", "hole")]
         >>> limits = {"pixel_threshold": 0.5, "reject_score": 0.5, "accept_score": 0.5}
@@ -177,16 +177,6 @@ def evaluate(
     return _report(predictions, calibration, tuple(results), histogram.compute_metrics(), classes.names)
 
 
-def write_predictions_csv(report: EvaluationReport, path: Path) -> None:
-    """Write one row per test sample: id, kind, group, score, decision, size class, reason."""
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(["id", "kind", "group", "score", "decision", "size_class", "reason"])
-        for row in report.samples:
-            score = repr(row.score)
-            writer.writerow([row.id, row.kind, row.group_id, score, row.decision.value, row.size_class, row.reason])
-
-
 def _result(sample: Sample, score: float, decision: Decision, reason: str, size_class: str) -> SampleResult:
     return SampleResult(
         id=sample.id,
@@ -212,7 +202,8 @@ def _report(
     defective = [row for row in results if row.kind != GOOD and not row.is_ignored]
     auroc = metrics.image_auroc(scores, is_defective)
     groups = [len({row.group_id for row in rows}) for rows in (good, defective)]
-    all_good, all_defective = _rates("good", good, Decision.REJECT), _rates("defective", defective, Decision.ACCEPT)
+    all_good = class_rates("good", good, Decision.REJECT)
+    all_defective = class_rates("defective", defective, Decision.ACCEPT)
     return EvaluationReport(
         num_good=len(good),
         num_defective=len(defective),
@@ -227,7 +218,7 @@ def _report(
         false_reject_rate=all_good.error_rate,
         undecided_defective_rate=all_defective.undecided_rate,
         undecided_good_rate=all_good.undecided_rate,
-        by_kind=_by_kind(good, defective),
+        by_kind=rates_by_kind(good, defective),
         by_size=_by_size(defective, size_order),
         undefined=_undefined(len(good), len(defective), pixel),
         calibration=calibration,
@@ -236,7 +227,13 @@ def _report(
     )
 
 
-def _rates(name: str, rows: Sequence[SampleResult], error: Decision) -> ClassRates:
+def class_rates(name: str, rows: Sequence[SampleResult], error: Decision) -> ClassRates:
+    """Count the decisions on samples of one class; `error` is the wrong one for it.
+
+    Example:
+        >>> class_rates("hole", [], Decision.ACCEPT).error_rate.n
+        0
+    """
     count = {decision: sum(row.decision is decision for row in rows) for decision in Decision}
     return ClassRates(
         name=name,
@@ -248,19 +245,25 @@ def _rates(name: str, rows: Sequence[SampleResult], error: Decision) -> ClassRat
     )
 
 
-def _by_kind(good: Sequence[SampleResult], defective: Sequence[SampleResult]) -> tuple[ClassRates, ...]:
+def rates_by_kind(good: Sequence[SampleResult], defective: Sequence[SampleResult]) -> tuple[ClassRates, ...]:
+    """Count the decisions kind by kind, good first where there are any.
+
+    Example:
+        >>> rates_by_kind([], [])
+        ()
+    """
     kinds = defaultdict(list)
     for row in defective:
         kinds[row.kind].append(row)
-    first = [_rates("good", good, Decision.REJECT)] if good else []
-    return (*first, *(_rates(kind, kinds[kind], Decision.ACCEPT) for kind in sorted(kinds)))
+    first = [class_rates("good", good, Decision.REJECT)] if good else []
+    return (*first, *(class_rates(kind, kinds[kind], Decision.ACCEPT) for kind in sorted(kinds)))
 
 
 def _by_size(defective: Sequence[SampleResult], order: Sequence[str]) -> tuple[ClassRates, ...]:
     classes = defaultdict(list)
     for row in defective:
         classes[row.size_class].append(row)
-    return tuple(_rates(name, classes[name], Decision.ACCEPT) for name in order if name in classes)
+    return tuple(class_rates(name, classes[name], Decision.ACCEPT) for name in order if name in classes)
 
 
 def _undefined(num_good: int, num_defective: int, pixel: PixelMetrics) -> dict[str, str]:
@@ -283,17 +286,19 @@ def _number(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _rate(value: Rate) -> Json:
-    return {"value": _number(value.value), "low": value.low, "high": value.high, "n": value.n}
+def class_rates_json(row: ClassRates) -> Json:
+    """Give the counts and rates as strict JSON values.
 
-
-def _class_rates(row: ClassRates) -> Json:
+    Example:
+        >>> class_rates_json(class_rates("hole", [], Decision.ACCEPT))["error_rate"]
+        {'value': None, 'low': 0.0, 'high': 1.0, 'n': 0}
+    """
     return {
         "name": row.name,
         "n": row.error_rate.n,
         "accept": row.num_accept,
         "reject": row.num_reject,
         "undecided": row.num_undecided,
-        "error_rate": _rate(row.error_rate),
-        "undecided_rate": _rate(row.undecided_rate),
+        "error_rate": rate_json(row.error_rate),
+        "undecided_rate": rate_json(row.undecided_rate),
     }

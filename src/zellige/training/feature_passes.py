@@ -42,14 +42,23 @@ class FitReport:
     rank_seconds: float = 0.0
 
 
+def check_batches(batch_size: int, seed: int) -> None:
+    """Refuse a number of tiles or a seed out of range.
+
+    Raises:
+        ConfigError: see above.
+    """
+    if batch_size < 1:
+        raise ConfigError(f"trainer.batch_size: expected at least 1, got {batch_size}")
+    if seed < 0:
+        raise ConfigError(f"trainer.seed: expected 0 or more, got {seed}")
+
+
 class FeaturePasses:
     """Streams of features through the backbone, and what they cost."""
 
     def __init__(self, detector: OnePassDetector, fabric: Fabric, batch_size: int, seed: int, copies: int = 0) -> None:
-        if batch_size < 1:
-            raise ConfigError(f"trainer.batch_size: expected at least 1, got {batch_size}")
-        if seed < 0:
-            raise ConfigError(f"trainer.seed: expected 0 or more, got {seed}")
+        check_batches(batch_size, seed)
         assert isinstance(detector, torch.nn.Module)
         keep_freed_memory()
         detector.to(fabric.device).eval()

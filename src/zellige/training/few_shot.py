@@ -42,14 +42,23 @@ def draw_shots(train: TileDataset, num_shots: int | None, *, seed: int) -> TileD
     return train.only([int(index) for index in np.sort(drawn)])
 
 
-def check_copies(augmented_copies: int, train: TileDataset) -> None:
-    """Refuse a number of copies out of range, and copies that would all be the same.
+def check_num_copies(augmented_copies: int) -> None:
+    """Refuse a number of copies out of range.
 
     Raises:
         ConfigError: see above.
     """
     if not 0 <= augmented_copies <= _MOST_COPIES:
         raise ConfigError(f"trainer.augmented_copies: expected 0 to {_MOST_COPIES}, got {augmented_copies}")
+
+
+def check_copies(augmented_copies: int, train: TileDataset) -> None:
+    """Refuse a number of copies out of range, and copies that would all be the same.
+
+    Raises:
+        ConfigError: see above.
+    """
+    check_num_copies(augmented_copies)
     if augmented_copies and (train.augment is None or train.augment.policy == "none"):
         raise ConfigError(
             f"trainer.augmented_copies={augmented_copies}: expected a data.augment that changes the copies, such as "

@@ -8,8 +8,8 @@ from lightning_fabric import Fabric
 from zellige.core.errors import ConfigError
 from zellige.data.dataset import TileDataset
 from zellige.models.detector import Extendable, OnePassDetector
-from zellige.training.feature_passes import FeaturePasses, FitReport
-from zellige.training.few_shot import check_copies, draw_shots
+from zellige.training.feature_passes import FeaturePasses, FitReport, check_batches
+from zellige.training.few_shot import check_copies, check_num_copies, draw_shots
 from zellige.training.suspicion import Suspicion
 
 log = logging.getLogger(__name__)
@@ -57,8 +57,7 @@ def fit(
             learn in one pass.
         InputError: no training images, or one that cannot be read.
     """
-    if not 0 <= drop_suspicious <= MOST_DROPPED:
-        raise ConfigError(f"trainer.drop_suspicious: expected 0 to {MOST_DROPPED}, got {drop_suspicious}")
+    check_settings(batch_size=batch_size, augmented_copies=augmented_copies, seed=seed, drop_suspicious=drop_suspicious)
     if not isinstance(detector, OnePassDetector):
         name = type(detector).__name__
         raise ConfigError(
@@ -77,6 +76,18 @@ def fit(
         passes.learn(detector.build, train, ranking)
     train.warn("fit")
     return passes.finish(train, ranking, dropped, run_dir)
+
+
+def check_settings(*, batch_size: int, augmented_copies: int, seed: int, drop_suspicious: float) -> None:
+    """Refuse settings of `fit` that no images could make right.
+
+    Raises:
+        ConfigError: one that is out of range.
+    """
+    check_batches(batch_size, seed)
+    check_num_copies(augmented_copies)
+    if not 0 <= drop_suspicious <= MOST_DROPPED:
+        raise ConfigError(f"trainer.drop_suspicious: expected 0 to {MOST_DROPPED}, got {drop_suspicious}")
 
 
 def check_extendable(detector: object) -> Extendable:
