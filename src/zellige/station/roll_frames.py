@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 from zellige.core.decision import decide, min_area_in_px
 from zellige.core.frame_cutter import CutFrame
+from zellige.core.named import KindMap, Named
 from zellige.core.screen import Screen
-from zellige.core.tiling import Layout
+from zellige.core.tiling import KindNumbers, Layout
 from zellige.core.types import AnomalyMap, Decision, Frame, Pixels, PixelSize
 from zellige.core.web import Background, EdgeRule, WebBlock, WebState, edge_lines, find_web, mask_outside, web_mask
 from zellige.station.roll_screen import RollScreen
@@ -49,8 +50,8 @@ class JudgedFrame:
     """First line that it shows."""
     stop_line: int
     decision: Decision
-    parts: tuple[tuple[int, AnomalyMap], ...]
-    """Maps (h, W) of the lines that count and can be judged, each with its first line."""
+    parts: tuple[tuple[int, AnomalyMap, KindNumbers | None], ...]
+    """First line, map (h, W) and, where the model names, kinds (h, W) of the lines that count and can be judged."""
     stretches: tuple[Stretch, ...]
     """Lines among those that count which are UNDECIDED."""
     blocks: tuple[WebBlock, ...]
@@ -90,7 +91,7 @@ class FrameJudge:
         kept = np.zeros(frame.size[0], bool)
         kept[cut.keep_start : cut.keep_stop] = True
         blocks: tuple[WebBlock, ...] = ()
-        decision, masked, stretches = Decision.UNDECIDED, None, []
+        decision, masked, numbers, stretches = Decision.UNDECIDED, None, None, []
         try:
             blocks = find_web(frame.pixels, self._edges, first_line=frame.first_line)
             edges = edge_lines(blocks)
@@ -98,7 +99,8 @@ class FrameJudge:
             is_judged = kept & (reasons == "")
             stretches = _stretches(np.where(kept, reasons, ""), frame.first_line)
             if is_judged.any():
-                decision, masked, reason = self._decide(frame, blocks, edges, reasons == "")
+                decision, masked, named, reason = self._decide(frame, blocks, edges, reasons == "")
+                numbers = named.numbers if isinstance(named, KindMap) else None
                 if self.screen is not None and masked is not None:
                     self.screen.remember(masked[cut.keep_stop - 1], frame.first_line + cut.keep_stop)
                 if reason:
@@ -113,30 +115,32 @@ class FrameJudge:
             first_line=frame.first_line,
             stop_line=frame.first_line + frame.size[0],
             decision=decision,
-            parts=() if masked is None else tuple((frame.first_line + a, masked[a:b]) for a, b in runs),
+            parts=()
+            if masked is None
+            else tuple((frame.first_line + a, masked[a:b], None if numbers is None else numbers[a:b]) for a, b in runs),
             stretches=tuple(sorted(stretches, key=lambda s: s.first_line)),
             blocks=blocks,
         )
 
     def _decide(
         self, frame: Frame, blocks: tuple[WebBlock, ...], edges: Edges, is_web_line: Mask
-    ) -> tuple[Decision, AnomalyMap | None, str]:
-        """Run the net; return the decision, the map inside the web, and why lines are UNDECIDED ("" where not)."""
+    ) -> tuple[Decision, AnomalyMap | None, Named | None, str]:
+        """Run the net; return the decision, the map inside the web, what is named, and why lines are UNDECIDED ("")."""
         filled = fill_outside(frame.pixels, *edges, is_web_line, margin_px=self._margin_px)
         layout = self._runtime.lay_out(replace(frame, pixels=filled))
         mask = web_mask(blocks, frame.size[1], margin_px=self._margin_px) & is_web_line[:, None]
         shown = _shows(layout, mask)
         if not any(shown):
-            return Decision.UNDECIDED, None, "no column of the web is inside the margins"
+            return Decision.UNDECIDED, None, None, "no column of the web is inside the margins"
         if self.screen is None:
-            scores, anomaly_map, _ = self._runtime.run_tiles(layout)
+            scores, anomaly_map, named = self._runtime.run_tiles(layout)
             seen = [score for score, is_shown in zip(scores, shown, strict=True) if is_shown]
         else:
-            seen, anomaly_map = self.screen.run(filled, layout, shown, frame.first_line)
+            seen, anomaly_map, named = self.screen.run(filled, layout, shown, frame.first_line)
             if not seen:
-                return Decision.ACCEPT, anomaly_map, ""
+                return Decision.ACCEPT, anomaly_map, named, ""
         if not np.isfinite(anomaly_map).all():
-            return Decision.UNDECIDED, None, "the anomaly map holds values that are not finite"
+            return Decision.UNDECIDED, None, None, "the anomaly map holds values that are not finite"
         masked = mask_outside(anomaly_map, mask)
         # Not max(): it passes over a NaN that is not the first.
         decision, _, reason = decide(
@@ -144,8 +148,8 @@ class FrameJudge:
         )
         if decision is Decision.REJECT:
             is_shown = self._has_min_area or bool((masked > self._pixel_threshold).any())
-            return decision, masked, "" if is_shown else f"{reason}, but no pixel is above the pixel threshold"
-        return decision, masked, reason if decision is Decision.UNDECIDED else ""
+            return decision, masked, named, "" if is_shown else f"{reason}, but no pixel is above the pixel threshold"
+        return decision, masked, named, reason if decision is Decision.UNDECIDED else ""
 
     def _line_reasons(self, frame: Frame, blocks: tuple[WebBlock, ...], edges: Edges) -> NDArray[np.object_]:
         """Why each line cannot be judged, (H,) str, "" where it can.

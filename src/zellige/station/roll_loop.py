@@ -55,6 +55,7 @@ class RollLoop:
                 min_area_px=min_area_in_px(calibration, size),
                 max_length_lines=streak_lines(setup.profile, size.down_web_mm),
                 pixel_size=size,
+                kinds=setup.runtime.bundle.manifest.kinds,
             )
         )
         shape = (width,) if num_channels == 1 else (width, num_channels)
@@ -158,9 +159,9 @@ class RollLoop:
         self._record_waiting()
         dropped = self._stitcher.num_dropped
         has_places = self._setup.profile.encoder is not None
-        for first_line, part in judged.parts:
+        for first_line, part, numbers in judged.parts:
             borders = self._places.borders_mm(first_line, first_line + len(part)) if has_places else None
-            for defect in self._stitcher.add(part, first_line, borders_mm=borders):
+            for defect in self._stitcher.add(part, first_line, borders_mm=borders, kind_numbers=numbers):
                 self._record(defect)
         stretches = [(s.first_line, s.stop_line, s.reason) for s in judged.stretches]
         reason = ""
@@ -169,7 +170,7 @@ class RollLoop:
         elif self._report.num_defects > MAX_DEFECTS_HELD:
             reason = f"more than {MAX_DEFECTS_HELD} defects: those from here on are in no grade"
         if reason and judged.decision is not Decision.UNDECIDED:
-            stretches += [(first, first + len(part), reason) for first, part in judged.parts]
+            stretches += [(first, first + len(part), reason) for first, part, _ in judged.parts]
         for stretch in sorted(stretches):
             self._add_stretch(*stretch)
         self._judged_to = cut.first_kept_line + cut.keep_stop - cut.keep_start
