@@ -23,6 +23,7 @@ PROGRAM_TESTS = (
     "tests/pipeline/test_compare.py",
     "tests/pipeline/test_extend.py",
     "tests/pipeline/test_mine.py",
+    "tests/pipeline/test_name_kinds.py",
     "tests/pipeline/test_notebooks.py",
     "tests/pipeline/test_screen.py",
     "tests/pipeline/test_station_install.py",

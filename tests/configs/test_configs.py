@@ -30,6 +30,7 @@ from zellige.config_models import (
     SupervisedConfig,
     build,
 )
+from zellige.config_naming import NamingConfig
 from zellige.config_rolls import RollsConfig
 from zellige.config_screen import ScreenConfig
 from zellige.core.errors import ConfigError
@@ -45,6 +46,7 @@ from zellige.models.classifier import Classifier
 from zellige.models.detector import GradientDetector, OnePassDetector, SupervisedDetector
 from zellige.models.dinomaly import Dinomaly
 from zellige.models.efficient_ad import EfficientAd
+from zellige.models.named_detector import NamedDetector
 from zellige.models.padim import Padim
 from zellige.models.patchcore import PatchCore
 from zellige.models.reference_pair import ReferencePair
@@ -52,6 +54,7 @@ from zellige.models.segmenter import Segmenter
 from zellige.models.subspace import Subspace
 from zellige.models.super_simple_net import SuperSimpleNet
 from zellige.training import gradient, one_pass, supervised
+from zellige.training.learn_names import learn_names
 from zellige.training.learn_screen import learn_screen
 from zellige.training.recipe import Recipe
 from zellige.training.supervised_recipe import SupervisedRecipe
@@ -68,7 +71,17 @@ def composed(name: str, *overrides: str) -> Any:
 
 
 def test_the_options_are_found() -> None:
-    assert PROGRAMS == ["compare", "export_run", "extend_run", "mine_run", "prepare_data", "suggest", "sweep", "train"]
+    assert PROGRAMS == [
+        "compare",
+        "export_run",
+        "extend_run",
+        "mine_run",
+        "name_kinds",
+        "prepare_data",
+        "suggest",
+        "sweep",
+        "train",
+    ]
     assert {"data/folder", "experiment/demo", "geometry/tiles", "model/patchcore", "model/subspace"} <= set(OPTIONS)
 
 
@@ -94,6 +107,8 @@ def test_the_options_are_found() -> None:
         (CalibrationConfig, Target),
         (LabelsConfig, prepare_labels),
         (ScreenConfig, learn_screen),
+        (NamingConfig, NamedDetector),
+        (NamingConfig, learn_names),
         (RollsConfig, RollTiles),
     ],
 )
@@ -143,6 +158,7 @@ def test_every_option_composes_and_becomes_objects(option: str) -> None:
         ("export_run", ["run=x"]),
         ("extend_run", ["run=x", "added=y"]),
         ("mine_run", ["run=x", "roll=y", "out=z"]),
+        ("name_kinds", ["run=x"]),
         ("suggest", ["run=x", "images=y", "out=z"]),
     ],
 )
