@@ -69,8 +69,7 @@ def main() -> None:
     parser.add_argument("--shots", type=int, default=200, help="good images to learn from")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--examples", type=int, help="most images of a kind to learn from; default: half of them")
-    parser.add_argument("--reach", type=int, default=8)
-    parser.add_argument("--least-confidence", type=float, default=0.5)
+    parser.add_argument("--least-confidence", type=float, default=0.3)
     parser.add_argument("--known-share", type=float, default=0.95)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--out", type=Path, default=Path("outputs/bench_names"))
@@ -79,7 +78,7 @@ def main() -> None:
     args.out.mkdir(parents=True, exist_ok=True)
     prepared: Found | None = None
     rows: list[dict[str, list[Row]]] = []
-    tag = f"reach{args.reach}_least{args.least_confidence:g}_known{args.known_share:g}_of{args.examples or 'all'}"
+    tag = f"least{args.least_confidence:g}_known{args.known_share:g}_of{args.examples or 'all'}"
     for seed in args.seeds:
         done = args.out / f"{tag}_{seed}.json"
         if not done.is_file():
@@ -165,9 +164,7 @@ def name(
     found: Found, train: Sequence[Sample], test: Sequence[Sample], kinds: Sequence[str], args: argparse.Namespace
 ) -> tuple[list[Row], list[Row]]:
     """Learn some kinds and name other defects: regions on a drawn defect, and images."""
-    detector = NamedDetector(
-        detector=found.detector, kinds=kinds, reach=args.reach, least_confidence=args.least_confidence
-    )
+    detector = NamedDetector(detector=found.detector, kinds=kinds, least_confidence=args.least_confidence)
     learned = learn_names(
         detector,
         TileDataset(train, **found.look),

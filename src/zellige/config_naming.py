@@ -18,6 +18,5 @@ class NamingConfig:
     on_bad: str | None = None
     kinds: list[str] = field(default_factory=list)
     kind_rules: list[KindRuleConfig] = field(default_factory=list)
-    reach: int = 8
-    least_confidence: float = 0.5
+    least_confidence: float = 0.3
     known_share: float = 0.95

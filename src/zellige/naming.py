@@ -86,7 +86,7 @@ def name_detector(settings: NamingConfig, run: FinishedRun, examples: Examples) 
             "give the run that it was made from"
         )
     config = run.config
-    head = {"kinds": list(examples.kinds), "reach": settings.reach, "least_confidence": settings.least_confidence}
+    head = {"kinds": list(examples.kinds), "least_confidence": settings.least_confidence}
     detector = NamedDetector(detector=run.detector, **head)
     rules = to_kind_rules(settings.kind_rules)
     check_kind_rules(rules, detector.kinds)

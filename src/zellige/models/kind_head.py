@@ -6,9 +6,7 @@ nearest one (Lee et al., "A Simple Unified Framework for Detecting Out-of-Distri
 Attacks", NeurIPS 2018, arXiv:1807.03888). Probabilities are brought to the error rates of held-out examples by one
 temperature (Guo et al., ICML 2017, arXiv:1706.04599).
 
-A patch is named by itself and by what was found around it: its features are the mean of those within `reach` patches,
-each weighing as much as the anomaly map is above the level from which on a pixel belongs to a defect. So the good
-surface beside a small defect says nothing, and a large defect does not change its name from patch to patch.
+A patch is named by itself, and a region by the vote of its patches (`core.regions`).
 
 Shapes: B tiles, H x W px, a grid of h x w patches with D features, K kinds, N patches with a label.
 """
@@ -19,12 +17,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from zellige.core.errors import ConfigError
 from zellige.models.detector import Features
 
-MOST_REACH = 64
-_NOTHING = 1e-6
-"""Weight of a patch that is below the level, for places around which nothing is above it."""
 _RIDGE = 0.01
 """Added to each variance, as a share of the mean one: bounds what a feature without variance can say."""
 _LEAST_VARIANCE = 1e-8
@@ -38,52 +32,31 @@ class KindHead(nn.Module):
     means: Tensor
     temperature: Tensor
     limit: Tensor
-    level: Tensor
 
-    def __init__(self, widths: Sequence[int], num_kinds: int, reach: int, least_confidence: float) -> None:
+    def __init__(self, widths: Sequence[int], num_kinds: int, least_confidence: float) -> None:
         """Make a head that knows no kind yet.
 
         Args:
             widths: features per patch of each stage; all are joined on the finest one's grid.
             num_kinds: how many kinds there are.
-            reach: patches on each side of one, of the finest grid, that help to name it; 0 is itself alone.
             least_confidence: a kind that is less probable is not said.
-
-        Raises:
-            ConfigError: a reach out of range.
         """
         super().__init__()
-        if not 0 <= reach <= MOST_REACH:
-            raise ConfigError(f"reach: expected 0 to {MOST_REACH} patches, got {reach}")
-        self.reach, self.least_confidence = reach, least_confidence
+        self.least_confidence = least_confidence
         width = sum(widths)
         self.register_buffer("center", torch.zeros(width))
         self.register_buffer("whitening", torch.eye(width))
         self.register_buffer("means", torch.zeros(num_kinds, width))
         self.register_buffer("temperature", torch.ones(()))
         self.register_buffer("limit", torch.zeros(()))
-        self.register_buffer("level", torch.zeros(()))
 
-    def pooled(self, features: Features, anomaly_map: Tensor) -> tuple[Tensor, Tensor]:
-        """Give the features by which each patch is named, (B, h, w, D), and the map on the same grid, (B, h, w).
-
-        Args:
-            features: (B, h, w, D_i) of each stage, the finest first.
-            anomaly_map: (B, 1, H, W).
-        """
-        size = features[0].shape[1:3]
+    def patches(self, features: Features) -> Tensor:
+        """Join features (B, h, w, D_i) of all stages on the finest one's grid: (B, h, w, D)."""
         grids = [stage.permute(0, 3, 1, 2) for stage in features]
+        size = grids[0].shape[-2:]
         placed = [grids[0]]
         placed += [F.interpolate(grid, size=size, mode="bilinear", align_corners=False) for grid in grids[1:]]
-        joined = torch.cat(placed, dim=1)  # (B, D, h, w)
-        seen = F.interpolate(anomaly_map, size=size, mode="bilinear", align_corners=False)
-        weights = (seen - self.level).relu() + _NOTHING * self.level.abs().clamp(min=_NOTHING)
-        total, share = self._around(joined * weights), self._around(weights)
-        return (total / share).permute(0, 2, 3, 1), seen[:, 0]
-
-    def _around(self, grid: Tensor) -> Tensor:
-        side = 2 * self.reach + 1
-        return F.avg_pool2d(grid, side, stride=1, padding=self.reach)
+        return torch.cat(placed, dim=1).permute(0, 2, 3, 1)
 
     def distances(self, patches: Tensor) -> Tensor:
         """Squared Mahalanobis distances (..., K) of patches (..., D) to the kinds' means."""
@@ -92,10 +65,9 @@ class KindHead(nn.Module):
         squares: Tensor = white.square().sum(-1, keepdim=True) - 2.0 * cross + self.means.square().sum(1)
         return squares.clamp(min=0.0)
 
-    def forward(self, features: Features, anomaly_map: Tensor) -> Tensor:
+    def forward(self, features: Features) -> Tensor:
         """Numbers (B, 1, h, w) uint8: k for kind k - 1, 0 for none of them."""
-        patches, _ = self.pooled(features, anomaly_map)
-        return self.named(self.distances(patches)).unsqueeze(1)
+        return self.named(self.distances(self.patches(features))).unsqueeze(1)
 
     def named(self, distances: Tensor) -> Tensor:
         """Turn squared distances (..., K) into numbers (...) uint8, 0 where no kind is near or likely enough."""
@@ -108,7 +80,7 @@ class KindHead(nn.Module):
         """Take the kinds' means and their common covariance.
 
         Args:
-            patches: (N, D), as `pooled` gives them.
+            patches: (N, D).
             kinds: (N,) int64, from 0.
             weights: (N,) float64, above 0.
             shrinkage: how much of the covariances off the diagonal is left out, from 0 to 1, which is all.

@@ -18,15 +18,13 @@ from zellige.models.kind_names import check_kinds
 class NamedDetector(nn.Module):
     """Finds as the detector that it is made from, and names."""
 
-    def __init__(
-        self, *, detector: nn.Module, kinds: Sequence[str], reach: int = 8, least_confidence: float = 0.5
-    ) -> None:
+    def __init__(self, *, detector: nn.Module, kinds: Sequence[str], least_confidence: float = 0.3) -> None:
         """Put a head that knows no kind yet onto a detector.
 
         Args:
             detector: what finds.
             kinds: names of the kinds of defects, at least two.
-            reach, least_confidence: see `KindHead`.
+            least_confidence: a kind that is less probable is not said.
 
         Raises:
             ConfigError: a detector that names already or has no patch features, a setting out of range.
@@ -39,7 +37,7 @@ class NamedDetector(nn.Module):
         if len(self.kinds) < 2:
             raise ConfigError(f"kinds: expected at least two to tell apart, got {', '.join(self.kinds) or 'none'}")
         self.detector = detector
-        self.head = KindHead(detector.patch_widths, len(self.kinds), reach, least_confidence)
+        self.head = KindHead(detector.patch_widths, len(self.kinds), least_confidence)
 
     def look(self, images: Tensor) -> tuple[Features, NamedOutput]:
         """Give the patch features of uint8 images (B, C, H, W), and what `forward` says of them."""
@@ -47,7 +45,7 @@ class NamedDetector(nn.Module):
         features, size = self.detector.embed(images), images.shape[-2:]
         found = self.detector.score_features(features, size)
         patches = features[-len(self.detector.patch_widths) :]
-        numbers = self.head(patches, found.anomaly_map)  # (B, 1, h, w)
+        numbers = self.head(patches)  # (B, 1, h, w)
         kind_map = F.interpolate(numbers.float(), size=list(size), mode="nearest").to(torch.uint8)
         return patches, NamedOutput(anomaly_map=found.anomaly_map, score=found.score, kind_map=kind_map)
 

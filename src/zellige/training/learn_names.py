@@ -97,8 +97,7 @@ def learn_names(
         raise ConfigError(f"known_share: expected above 0, at most 1, got {known_share}")
     started = time.perf_counter()
     head, kinds = detector.head, detector.kinds
-    head.level = torch.full_like(head.level, pixel_threshold)
-    found = collect_examples(detector, dataset, fabric=fabric, batch_size=batch_size)
+    found = collect_examples(detector, dataset, fabric=fabric, pixel_threshold=pixel_threshold, batch_size=batch_size)
     examples = found.taken
     _check_enough(examples, kinds, found.left_out)
     folds = _deal(examples)
