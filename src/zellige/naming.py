@@ -25,6 +25,7 @@ from zellige.finished_run import CHECKPOINT, FinishedRun
 from zellige.models.named_detector import NamedDetector
 from zellige.run_folder import git_commit, write_json
 from zellige.training.checkpoint import save_checkpoint
+from zellige.training.frame_output import kinds_of as trained_kinds
 from zellige.training.learn_names import LearnedNames, learn_names
 
 log = logging.getLogger(__name__)
@@ -80,13 +81,14 @@ def name_detector(settings: NamingConfig, run: FinishedRun, examples: Examples) 
     Raises:
         ConfigError: a detector that names already, a setting out of range, rules that do not fit the kinds.
     """
-    if hasattr(run.detector, "kinds"):
+    known = trained_kinds(run.detector)
+    if known:
         raise ConfigError(
-            f"run {run.folder}: expected a run that names nothing, got one that names {', '.join(run.detector.kinds)}; "
+            f"run {run.folder}: expected a run that names nothing, got one that names {', '.join(known)}; "
             "give the run that it was made from"
         )
     config = run.config
-    head = {"kinds": list(examples.kinds), "least_confidence": settings.least_confidence}
+    head: dict[str, Any] = {"kinds": list(examples.kinds), "least_confidence": settings.least_confidence}
     detector = NamedDetector(detector=run.detector, **head)
     rules = to_kind_rules(settings.kind_rules)
     check_kind_rules(rules, detector.kinds)

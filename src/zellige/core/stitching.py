@@ -237,7 +237,7 @@ class Stitcher:
         votes = np.bincount(places, weights, minlength=size[0] * size[1])
         for label, row in enumerate(votes.reshape(size)):
             if label in regions:
-                regions[label] = replace(regions[label], votes=row)
+                regions[label] = replace(regions[label], votes=np.asarray(row, np.float64))
 
     def _bridged(self, is_above: Mask) -> Mask:
         """Widen regions near a seam along the line, so that what two cameras see of one defect touches."""

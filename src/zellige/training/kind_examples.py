@@ -105,21 +105,21 @@ def _examples_of(
     if masks is not None:
         marked = torch.where(is_found, _regions_on(marked, is_found), marked)
     examples = []
-    for number in sorted({int(one) for one in marked.unique()} - {0}):
+    for number in sorted({int(one) for one in np.unique(marked.numpy())} - {0}):
         is_own = marked == number
         chosen = is_own & is_found
         if not chosen.any():
             if masks is None:
                 return "nothing was found in them, and nobody said where their defects are"
             chosen = is_own
-        own, weights = patches[chosen], seen[chosen].double().clamp(min=_LEAST_WEIGHT)
+        shown, weights = patches[chosen], seen[chosen].double().clamp(min=_LEAST_WEIGHT)
         kept = torch.from_numpy(np.unique(np.linspace(0, len(weights) - 1, _MOST_POINTS).round().astype(np.int64)))
         examples.append(
             KindExample(
                 sample_id=sample.id,
                 group_id=sample.group_id,
                 kind=number - 1,
-                patches=own[kept],
+                patches=shown[kept],
                 weights=weights[kept] / weights[kept].sum(),
             )
         )
