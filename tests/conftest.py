@@ -33,6 +33,7 @@ PROGRAM_TESTS = (
     "tests/pipeline/test_bad_input.py",
     "tests/pipeline/test_compare.py",
     "tests/pipeline/test_folds.py",
+    "tests/pipeline/test_name_kinds.py",
     "tests/pipeline/test_notebooks.py",
     "tests/pipeline/test_roll_of_pictures.py",
     "tests/pipeline/test_screen.py",

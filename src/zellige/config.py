@@ -15,6 +15,7 @@ from zellige.config_ignore import read_ignore_mask, to_foreground, to_ignore
 from zellige.config_kind_rules import KindRuleConfig, to_kind_rules
 from zellige.config_labels import LabelsConfig, PicturesConfig
 from zellige.config_models import register_models
+from zellige.config_naming import NamingConfig
 from zellige.config_rolls import MineConfig
 from zellige.config_screen import ScreenConfig
 from zellige.config_suggest import SuggestConfig
@@ -174,6 +175,7 @@ def register_schemas() -> None:
     store.store(name="sweep_schema", node=SweepConfig)
     store.store(name="run_schema", node=RunConfig)
     store.store(name="extend_schema", node=ExtendConfig)
+    store.store(name="naming_schema", node=NamingConfig)
     store.store(name="mine_schema", node=MineConfig)
     store.store(name="suggest_schema", node=SuggestConfig)
     store.store(name="prepare_schema", node=PrepareConfig)

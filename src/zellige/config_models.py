@@ -258,7 +258,9 @@ def build(node: Any, **more: Any) -> Any:
         ConfigError: the target lies outside zellige's models and trainers.
     """
     settings = {key: value for key, value in vars(node).items() if key != "name"}
-    _check_target(settings["_target_"])
+    for part in (settings, *settings.values()):
+        if isinstance(part, dict) and "_target_" in part:
+            _check_target(part["_target_"])
     return instantiate(settings, **more)
 
 

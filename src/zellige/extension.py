@@ -10,6 +10,7 @@ from lightning_fabric import Fabric
 from omegaconf import OmegaConf
 
 from zellige.config_extend import ExtendConfig
+from zellige.config_naming import NamingConfig
 from zellige.core.decision import decide
 from zellige.core.errors import ConfigError
 from zellige.core.types import Calibration, Decision, Rate, Sample
@@ -50,15 +51,15 @@ def added_argument(argument: str) -> str:
     return "added=" + argument.removeprefix("data=") if argument.startswith("data=") else argument
 
 
-def new_place(settings: ExtendConfig) -> tuple[Path, str]:
-    """Say where the new run goes, by default beside its parent, and what it is called.
+def new_place(settings: ExtendConfig | NamingConfig, what: str = "extended") -> tuple[Path, str]:
+    """Say where the new run goes, by default beside its parent, and what it is called: NAME-`what`-DATE.
 
     Raises:
         ConfigError: the name cannot be a folder's or is taken.
     """
     run = Path(settings.run).absolute()
     runs_dir = run.parent if settings.runs_dir is None else Path(settings.runs_dir)
-    name = new_run_name(run.name, "extended") if settings.run_name is None else settings.run_name
+    name = new_run_name(run.name, what) if settings.run_name is None else settings.run_name
     check_run_name(runs_dir, name)
     return runs_dir, name
 

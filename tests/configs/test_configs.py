@@ -30,6 +30,7 @@ from zellige.config_models import (
     SupervisedConfig,
     build,
 )
+from zellige.config_naming import NamingConfig
 from zellige.config_rolls import RollsConfig
 from zellige.config_screen import ScreenConfig
 from zellige.core.errors import ConfigError
@@ -46,6 +47,7 @@ from zellige.models.classifier import Classifier
 from zellige.models.detector import GradientDetector, OnePassDetector, SupervisedDetector
 from zellige.models.dinomaly import Dinomaly
 from zellige.models.efficient_ad import EfficientAd
+from zellige.models.named_detector import NamedDetector
 from zellige.models.padim import Padim
 from zellige.models.patchcore import PatchCore
 from zellige.models.reference_pair import ReferencePair
@@ -53,6 +55,7 @@ from zellige.models.segmenter import Segmenter
 from zellige.models.subspace import Subspace
 from zellige.models.super_simple_net import SuperSimpleNet
 from zellige.training import gradient, one_pass, supervised
+from zellige.training.learn_names import learn_names
 from zellige.training.learn_screen import learn_screen
 from zellige.training.recipe import Recipe
 from zellige.training.supervised_recipe import SupervisedRecipe
@@ -74,6 +77,7 @@ def test_the_options_are_found() -> None:
         "export_run",
         "extend_run",
         "mine_run",
+        "name_kinds",
         "prepare_data",
         "roll_of_pictures",
         "suggest",
@@ -105,6 +109,8 @@ def test_the_options_are_found() -> None:
         (CalibrationConfig, Target),
         (LabelsConfig, prepare_labels),
         (ScreenConfig, learn_screen),
+        (NamingConfig, NamedDetector),
+        (NamingConfig, learn_names),
         (RollsConfig, RollTiles),
         (PicturesConfig, Deal),
         (PicturesConfig, write_rolls),
@@ -156,6 +162,7 @@ def test_every_option_composes_and_becomes_objects(option: str) -> None:
         ("export_run", ["run=x"]),
         ("extend_run", ["run=x", "added=y"]),
         ("mine_run", ["run=x", "roll=y", "out=z"]),
+        ("name_kinds", ["run=x"]),
         ("roll_of_pictures", ["labels.root=x", "out=y"]),
         ("suggest", ["run=x", "images=y", "out=z"]),
     ],

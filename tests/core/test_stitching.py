@@ -13,6 +13,7 @@ from scipy import ndimage
 
 from zellige.core.errors import ConfigError, InputError
 from zellige.core.frame_cutter import FrameCutter
+from zellige.core.named import KindMap
 from zellige.core.open_region import WebDefect
 from zellige.core.regions import MAX_DEFECTS, find_defects
 from zellige.core.stitching import Stitcher, StitchRule
@@ -246,3 +247,22 @@ def test_memory_is_flat_over_a_million_lines() -> None:
     assert count == 1_000_000 // 25_000 + 101 + 100
     assert held[1] < held[0] + 10_000
     assert stitcher.num_open == 0
+
+
+@settings(deadline=None, max_examples=50)
+@given(maps, st.lists(st.integers(1, 12), max_size=40), st.integers(0, 2**32 - 1))
+def test_cut_or_uncut_the_kinds_are_the_same(anomaly_map: np.ndarray, heights: list[int], seed: int) -> None:
+    kinds = ("hole", "scratch")
+    numbers = np.random.default_rng(seed).integers(0, 3, anomaly_map.shape).astype(np.uint8)
+    whole = find_defects(anomaly_map, pixel_threshold=0.5, kind_map=KindMap(numbers=numbers, kinds=kinds))
+    rule = StitchRule(width_px=anomaly_map.shape[1], pixel_threshold=0.5, max_length_lines=10_000, kinds=kinds)
+    stitcher, found, start = Stitcher(rule), [], 0
+    for height in [*heights, len(anomaly_map)]:
+        part = slice(start, start + height)
+        if len(anomaly_map[part]):
+            found += stitcher.add(anomaly_map[part], start, kind_numbers=numbers[part])
+        start += height
+    found += stitcher.finish()
+    assert sorted((d.box_px, d.kind) for d in found) == sorted((d.box_px, d.kind) for d in whole)
+    with pytest.raises(InputError, match="expected kinds of its size where the rule has kinds, else none"):
+        Stitcher(rule).add(anomaly_map, 0)

@@ -3,6 +3,7 @@
 import json
 import runpy
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from zellige.data.synthetic_camera import SyntheticWeb, expose, lines
 from zellige.data.synthetic_materials import Material
 from zellige.station.cli import main
 from zellige.station.roll_frames import FrameJudge, JudgedFrame
+from zellige.station.roll_view import Absence
 from zellige.station.sources import Hole, open_source
 
 WIDTH, NUM_LINES, TARGET = 301, 600, 150.0
@@ -79,10 +81,9 @@ def as_the_net_sees_them(line3: Path, roll: str, folder: Path, monkeypatch: pyte
     (folder / "profile.json").write_text(json.dumps({"flat_field": {"file": str(line3 / "line3.flat.json")}}))
     seen, judge = np.zeros((NUM_LINES, WIDTH), np.uint8), FrameJudge.judge
 
-    def look(self: FrameJudge, cut: CutFrame, absences: object) -> JudgedFrame:
+    def look(self: FrameJudge, cut: CutFrame, absences: Sequence[Absence] = ()) -> JudgedFrame:
         seen[cut.frame.first_line :][: len(cut.frame.pixels)] = cut.frame.pixels
-        assert absences == []
-        return judge(self, cut)
+        return judge(self, cut, absences)
 
     monkeypatch.setattr(FrameJudge, "judge", look)
     arguments = ("roll", folder / "b.zellige", line3 / "recordings" / roll, "--profile", folder / "profile.json")

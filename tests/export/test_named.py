@@ -211,8 +211,11 @@ def test_the_operating_point_of_a_finished_run_is_read_with_its_rules(road: Road
     assert _calibration(stored) == dataclasses.replace(road.calibration, kind_rules=())
 
 
-def test_a_roll_is_not_judged_by_a_model_that_names(road: Road, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="expected a model that names no kinds"):
+def test_a_roll_is_not_judged_by_boxes_or_with_rules_of_kinds(road: Road, tmp_path: Path) -> None:
+    words = (
+        "expected no rules of kinds" if isinstance(road.detector, SpotRegions) else "got one that draws boxes of bright"
+    )
+    with pytest.raises(InputError, match=words):
         prepare_roll(road.path, tmp_path, None, RollOptions())
 
 

@@ -12,6 +12,7 @@ from itertools import pairwise
 import numpy as np
 
 from zellige.core.errors import ConfigError, InputError
+from zellige.core.tiling import KindNumbers
 from zellige.core.types import AnomalyMap, Pixels
 
 
@@ -162,4 +163,33 @@ def join_cameras(maps: Sequence[AnomalyMap], row: CameraRow) -> AnomalyMap:
         first, last = row.reach_px(number)
         part = anomaly_map[:, first - view.first_column_px : last - view.first_column_px]
         np.maximum(joined[:, first:last], part, out=joined[:, first:last])
+    return joined
+
+
+def join_kinds(numbers: Sequence[KindNumbers], maps: Sequence[AnomalyMap], row: CameraRow) -> KindNumbers:
+    """Join the cameras' kinds (H, w) of the same lines: each pixel has that of the camera whose map counts there.
+
+    Args:
+        numbers: of the kinds, one for each camera, from left to right.
+        maps: as for `join_cameras`, of the same sizes; where two reach a column, the higher value's camera names it.
+        row: where they lie.
+
+    Example:
+        >>> import numpy as np
+        >>> views = CameraView(first_column_px=0, width_px=4), CameraView(first_column_px=2, width_px=4)
+        >>> row = CameraRow(views=views, tolerance_px=1)
+        >>> maps = np.full((1, 4), 1, np.float32), np.full((1, 4), 2, np.float32)
+        >>> join_kinds([np.full((1, 4), 1, np.uint8), np.full((1, 4), 2, np.uint8)], maps, row).tolist()
+        [[1, 1, 2, 2, 2, 2]]
+    """
+    if len(numbers) == 1:
+        return numbers[0]
+    joined = np.zeros((len(maps[0]), row.width_px), np.uint8)
+    highest = np.full(joined.shape, -np.inf, np.float32)
+    for number, (own, anomaly_map, view) in enumerate(zip(numbers, maps, row.views, strict=True)):
+        first, last = row.reach_px(number)
+        columns = slice(first - view.first_column_px, last - view.first_column_px)
+        is_higher = anomaly_map[:, columns] > highest[:, first:last]
+        joined[:, first:last][is_higher] = own[:, columns][is_higher]
+        np.maximum(highest[:, first:last], anomaly_map[:, columns], out=highest[:, first:last])
     return joined

@@ -49,6 +49,8 @@ class OpenRegion:
     """Where the lines' borders are known: lines of unequal pitch. Else the hull in px is scaled, which is exact."""
     is_continuation: bool = False
     is_cut: bool = False
+    votes: NDArray[np.float64] | None = None
+    """(1 + K,) sum of the map over its pixels by number of the kind; None where the model names none."""
 
     @property
     def first_line(self) -> int:
@@ -109,6 +111,7 @@ def merge(parts: Sequence[OpenRegion], *, is_continuation: bool = False) -> Open
     alongs = [part.along_mm for part in parts if part.along_mm is not None]
     areas = [part.area_mm2 for part in parts if part.area_mm2 is not None]
     hulls = [part.hull_mm for part in parts if part.hull_mm is not None]
+    votes = [part.votes for part in parts if part.votes is not None]
     return OpenRegion(
         box_px=(int(low[0]), int(low[1]), int(high[2]), int(high[3])),
         area_px=sum(part.area_px for part in parts),
@@ -119,6 +122,7 @@ def merge(parts: Sequence[OpenRegion], *, is_continuation: bool = False) -> Open
         hull_mm=_hull(hulls) if hulls else None,
         is_continuation=is_continuation or any(part.is_continuation for part in parts),
         is_cut=any(part.is_cut for part in parts),
+        votes=np.sum(votes, axis=0) if votes else None,
     )
 
 

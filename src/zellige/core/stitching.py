@@ -12,8 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zellige.core.errors import ConfigError, InputError
+from zellige.core.named import UNKNOWN_KIND
 from zellige.core.open_region import OpenRegion, WebDefect, close, measure, merge
 from zellige.core.regions import MAX_DEFECTS
+from zellige.core.tiling import KindNumbers
 from zellige.core.types import AnomalyMap, PixelSize
 
 Labels = NDArray[np.int32]
@@ -38,6 +40,8 @@ class StitchRule:
     """Columns where two cameras' views meet (`core.camera_row`)."""
     seam_tolerance_px: int = 0
     """Regions this near to each other across a seam are one: cameras are registered to so many pixels."""
+    kinds: tuple[str, ...] = ()
+    """What the model names; then each record has the kind that most of its pixels have, weighted by the map."""
 
     def __post_init__(self) -> None:
         if self.width_px < 1 or self.max_length_lines < 1:
@@ -81,7 +85,12 @@ class Stitcher:
         return len(self._open)
 
     def add(
-        self, anomaly_map: AnomalyMap, first_line: int, *, borders_mm: Floats | None = None
+        self,
+        anomaly_map: AnomalyMap,
+        first_line: int,
+        *,
+        borders_mm: Floats | None = None,
+        kind_numbers: KindNumbers | None = None,
     ) -> tuple[WebDefect, ...]:
         """Take the map of the next lines and return the defects that have ended, in the order of their first lines.
 
@@ -92,11 +101,18 @@ class Stitcher:
             first_line: absolute number of its first line.
             borders_mm: (H + 1,) place of each line's borders along the web, from the encoder; None takes
                 lines x pixel size. Needs the rule's pixel size.
+            kind_numbers: (H, W) uint8, 0 without a name and k for `kinds[k - 1]`, where the rule has kinds.
 
         Raises:
-            InputError: another width, values that are not finite, lines that came before, or borders that run back.
+            InputError: another width, values that are not finite, lines that came before, borders that run back, or
+                kinds where there are none or the other way round.
         """
         self._check(anomaly_map, first_line, borders_mm)
+        expected = anomaly_map.shape if self.rule.kinds else None
+        if (None if kind_numbers is None else kind_numbers.shape) != expected:
+            raise InputError(
+                f"map at line {first_line}: expected kinds of its size where the rule has kinds, else none"
+            )
         closed: list[WebDefect] = []
         if self._next_line is not None and first_line > self._next_line:
             closed += self._close_all(is_cut=True)
@@ -109,7 +125,8 @@ class Stitcher:
             stop = min(height, self._limit(first_line + row) - first_line)
             band = slice(row, stop)
             borders = None if borders_mm is None else borders_mm[row : stop + 1]
-            closed += self._add_band(is_above[band], anomaly_map[band], first_line + row, borders)
+            numbers = None if kind_numbers is None else kind_numbers[band]
+            closed += self._add_band(is_above[band], anomaly_map[band], first_line + row, borders, numbers)
             row = stop
         self._next_line, self._is_after_gap = first_line + height, False
         return _in_order(closed)
@@ -147,9 +164,16 @@ class Stitcher:
         return min([line + longest, *(end for end in ends if end > line)])
 
     def _add_band(
-        self, is_above: Mask, anomaly_map: AnomalyMap, line: int, borders_mm: Floats | None
+        self,
+        is_above: Mask,
+        anomaly_map: AnomalyMap,
+        line: int,
+        borders_mm: Floats | None,
+        numbers: KindNumbers | None,
     ) -> list[WebDefect]:
         labels, regions = self._find_regions(is_above, anomaly_map, line, borders_mm)
+        if numbers is not None:
+            self._vote(regions, labels, is_above, anomaly_map, numbers)
         if self._is_after_gap:
             for label in set(labels[0].tolist()) - {0}:
                 regions[label] = replace(regions[label], is_cut=True)
@@ -197,6 +221,24 @@ class Stitcher:
             regions[label] = measure(region, anomaly_map[window], x, y, line, self.rule.pixel_size, borders_mm)
         return labels, regions
 
+    def _vote(
+        self,
+        regions: dict[int, OpenRegion],
+        labels: Labels,
+        is_above: Mask,
+        anomaly_map: AnomalyMap,
+        numbers: KindNumbers,
+    ) -> None:
+        """Give each region of a band the sums of the map by number of the kind."""
+        size = (max(regions, default=0) + 1, len(self.rule.kinds) + 1)
+        inside = np.flatnonzero((labels > 0) & is_above)
+        places = np.ravel_multi_index((labels.ravel()[inside], numbers.ravel()[inside]), size)
+        weights = anomaly_map.ravel()[inside].astype(np.float64).clip(0)
+        votes = np.bincount(places, weights, minlength=size[0] * size[1])
+        for label, row in enumerate(votes.reshape(size)):
+            if label in regions:
+                regions[label] = replace(regions[label], votes=np.asarray(row, np.float64))
+
     def _bridged(self, is_above: Mask) -> Mask:
         """Widen regions near a seam along the line, so that what two cameras see of one defect touches."""
         tolerance = self.rule.seam_tolerance_px
@@ -215,7 +257,12 @@ class Stitcher:
         is_part = is_continuing or region.is_continuation
         if region.area_px < self.rule.min_area_px * (1 - 1e-9) and not is_part:
             return []
-        return [close(region, self.rule.pixel_size, is_continuing=is_continuing, is_cut=is_cut)]
+        defect = close(region, self.rule.pixel_size, is_continuing=is_continuing, is_cut=is_cut)
+        return [defect if region.votes is None else replace(defect, kind=self._kind(region.votes))]
+
+    def _kind(self, votes: Floats) -> str:
+        number = int(votes.argmax())
+        return self.rule.kinds[number - 1] if number else UNKNOWN_KIND
 
     def _close_all(self, *, is_cut: bool) -> list[WebDefect]:
         closed = [d for region in self._open.values() for d in self._close(region, is_cut=is_cut)]

@@ -3,7 +3,7 @@
 Shapes: B images, C channels (1 gray, 3 RGB), H x W px; a grid of h x w patches, D features per patch.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
@@ -70,6 +70,24 @@ class Extendable(OnePassDetector, Protocol):
 
     def extend(self, features: Iterable[Features]) -> None:
         """Learn from further batches of features, which are consumed once; no batch changes nothing."""
+        ...
+
+
+@runtime_checkable
+class PatchDetector(Detector, Protocol):
+    """A detector that finds defects in patch features; what it found can be named from the same features."""
+
+    @property
+    def patch_widths(self) -> tuple[int, ...]:
+        """Features per patch of each stage: of the last so many of what `embed` returns, the finest first."""
+        ...
+
+    def embed(self, images: Tensor) -> Features:
+        """Turn uint8 images (B, C, H, W) into features."""
+        ...
+
+    def score_features(self, features: Features, size: Sequence[int]) -> DetectorOutput:
+        """Score images of `size` (H, W) px by what `embed` returned of them."""
         ...
 
 

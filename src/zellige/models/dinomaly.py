@@ -126,13 +126,21 @@ class Dinomaly(nn.Module):
 
     def forward(self, images: Tensor) -> DetectorOutput:
         """Score uint8 images (B, C, H, W); distances are 1 - cosine, from 0 to 2."""
-        features = self.embed(images)
+        return self.score_features(self.embed(images), images.shape[-2:])
+
+    @property
+    def patch_widths(self) -> tuple[int, ...]:
+        """Features per patch of each stage."""
+        return self.backbone.num_channels[:1] * (len(self.stage_groups) - 1)
+
+    def score_features(self, features: Features, size: Sequence[int]) -> DetectorOutput:
+        """Score images of `size` (H, W) px by what `embed` returned of them; with it this is `forward`."""
         rebuilt = self.rebuild(features, None)
         gaps = [distance(ours, theirs) for ours, theirs in zip(rebuilt, features, strict=True)]
         smooth = smoothed(torch.stack(gaps).mean(0).unsqueeze(1), self.blur)  # (B, 1, h, w)
         worst = max(1, round(self.top_share * smooth.shape[-2] * smooth.shape[-1]))
         return DetectorOutput(
-            anomaly_map=F.interpolate(smooth, size=list(images.shape[-2:]), mode="bilinear", align_corners=False),
+            anomaly_map=F.interpolate(smooth, size=list(size), mode="bilinear", align_corners=False),
             score=smooth.flatten(1).topk(worst).values.mean(1),
         )
 

@@ -180,8 +180,18 @@ class EfficientAd(nn.Module):
 
     def forward(self, images: Tensor) -> DetectorOutput:
         """Score uint8 images (B, C, H, W)."""
-        gaps = self.gaps(images, self.scaled(self.patches(images)))
-        output: DetectorOutput = self.pool(self.joined(gaps), images.shape[-2:])
+        return self.score_features(self.embed(images), images.shape[-2:])
+
+    @property
+    def patch_widths(self) -> tuple[int, ...]:
+        """Features per patch of each stage."""
+        return self.patches.num_channels
+
+    def score_features(self, features: Features, size: Sequence[int]) -> DetectorOutput:
+        """Score images of `size` (H, W) px by what `embed` returned of them; with it this is `forward`."""
+        pixels, *stages = features
+        gaps = self.gaps(pixels.permute(0, 3, 1, 2), self.scaled(stages))
+        output: DetectorOutput = self.pool(self.joined(gaps), size)
         return output
 
 

@@ -110,8 +110,17 @@ class Padim(nn.Module):
         Raises:
             InputError: images of another size.
         """
-        gaps = [gaussian(features) for gaussian, features in zip(self.gaussians, self.embed(images), strict=True)]
-        output: DetectorOutput = self.pool(gaps, images.shape[-2:])
+        return self.score_features(self.embed(images), images.shape[-2:])
+
+    @property
+    def patch_widths(self) -> tuple[int, ...]:
+        """Features per patch of each stage."""
+        return self.embed_patches.num_channels
+
+    def score_features(self, features: Features, size: Sequence[int]) -> DetectorOutput:
+        """Score images of `size` (H, W) px by what `embed` returned of them; with it this is `forward`."""
+        gaps = [gaussian(stage) for gaussian, stage in zip(self.gaussians, features, strict=True)]
+        output: DetectorOutput = self.pool(gaps, size)
         return output
 
     def _stages(self) -> list["PositionGaussians"]:

@@ -129,10 +129,18 @@ class PatchCore(nn.Module):
 
     def forward(self, images: Tensor) -> DetectorOutput:
         """Score uint8 images (B, C, H, W)."""
-        features = self.embed(images)
+        return self.score_features(self.embed(images), images.shape[-2:])
+
+    @property
+    def patch_widths(self) -> tuple[int, ...]:
+        """Features per patch of each stage."""
+        return self.embed_patches.num_channels
+
+    def score_features(self, features: Features, size: Sequence[int]) -> DetectorOutput:
+        """Score images of `size` (H, W) px by what `embed` returned of them; with it this is `forward`."""
         gaps = [bank(stage) for bank, stage in zip(self.banks, features, strict=True)]
         factors = self._factors(features, gaps) if self.reweight_neighbors else None
-        output: DetectorOutput = self.pool(gaps, images.shape[-2:], factors)
+        output: DetectorOutput = self.pool(gaps, size, factors)
         return output
 
     def _factors(self, features: Features, gaps: Sequence[Tensor]) -> list[Tensor]:

@@ -91,8 +91,17 @@ class Subspace(nn.Module):
 
     def forward(self, images: Tensor) -> DetectorOutput:
         """Score uint8 images (B, C, H, W)."""
-        gaps = [residual(features) for residual, features in zip(self.residuals, self.embed(images), strict=True)]
-        output: DetectorOutput = self.pool(gaps, images.shape[-2:])
+        return self.score_features(self.embed(images), images.shape[-2:])
+
+    @property
+    def patch_widths(self) -> tuple[int, ...]:
+        """Features per patch of each stage."""
+        return self.embed_patches.num_channels
+
+    def score_features(self, features: Features, size: Sequence[int]) -> DetectorOutput:
+        """Score images of `size` (H, W) px by what `embed` returned of them; with it this is `forward`."""
+        gaps = [residual(stage) for residual, stage in zip(self.residuals, features, strict=True)]
+        output: DetectorOutput = self.pool(gaps, size)
         return output
 
 

@@ -139,16 +139,25 @@ class SuperSimpleNet(nn.Module):
         return logits, score
 
     def forward(self, images: Tensor) -> DetectorOutput:
-        """Score uint8 images (B, C, H, W).
+        """Score uint8 images (B, C, H, W)."""
+        return self.score_features(self.embed(images), images.shape[-2:])
+
+    @property
+    def patch_widths(self) -> tuple[int, ...]:
+        """Features per patch of each stage."""
+        return self.embed_patches.num_channels
+
+    def score_features(self, features: Features, size: Sequence[int]) -> DetectorOutput:
+        """Score images of `size` (H, W) px by what `embed` returned of them; with it this is `forward`.
 
         Softplus keeps the order of the logits and their distances above zero, and makes map and score positive, as
         those of every detector are: thresholds and relative differences need no sign.
         """
-        logits, score = self.judge(self.adapt(self.embed(images)))
+        logits, score = self.judge(self.adapt(features))
         smooth = F.softplus(smoothed(logits, self.blur))
-        size = list(images.shape[-2:])
         return DetectorOutput(
-            anomaly_map=F.interpolate(smooth, size=size, mode="bilinear", align_corners=False), score=F.softplus(score)
+            anomaly_map=F.interpolate(smooth, size=list(size), mode="bilinear", align_corners=False),
+            score=F.softplus(score),
         )
 
 

@@ -15,10 +15,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from zellige.core.camera_row import CameraRow, join_cameras, join_lines, split_views
+from zellige.core.camera_row import CameraRow, join_cameras, join_kinds, join_lines, split_views
 from zellige.core.decision import decide, min_area_in_px
 from zellige.core.frame_cutter import CutFrame
 from zellige.core.screen import Screen
+from zellige.core.tiling import KindNumbers
 from zellige.core.types import AnomalyMap, Decision, Frame, Pixels, PixelSize
 from zellige.core.web import EdgeRule, WebBlock, alike_table, edge_lines, find_web, mask_outside, web_mask
 from zellige.station.roll_view import Absence, Edges, Mask, Reasons, ViewJudge, runs
@@ -46,8 +47,8 @@ class JudgedFrame:
     """First line that it shows."""
     stop_line: int
     decision: Decision
-    parts: tuple[tuple[int, AnomalyMap], ...]
-    """Maps (h, W) of the lines that count and can be judged, each with its first line."""
+    parts: tuple[tuple[int, AnomalyMap, KindNumbers | None], ...]
+    """First line, map (h, W) and, where the model names, kinds (h, W) of the lines that count and can be judged."""
     stretches: tuple[Stretch, ...]
     """Lines among those that count which are UNDECIDED."""
     blocks: tuple[WebBlock, ...]
@@ -115,7 +116,7 @@ class FrameJudge:
         kept = np.zeros(frame.size[0], bool)
         kept[cut.keep_start : cut.keep_stop] = True
         blocks: tuple[WebBlock, ...] = ()
-        decision, masked, stretches = Decision.UNDECIDED, None, []
+        decision, masked, numbers, stretches = Decision.UNDECIDED, None, None, []
         try:
             views = split_views(frame.pixels, self._row)
             blocks = find_web(self._measured(views), self._edges, first_line=frame.first_line)
@@ -128,7 +129,7 @@ class FrameJudge:
             is_judged = kept & (reasons == "").any(axis=0)
             stretches = self._stretches(np.where(kept, reasons, ""), frame.first_line)
             if is_judged.any():
-                decision, masked, reason = self._decide(frame, views, blocks, reasons == "")
+                decision, masked, numbers, reason = self._decide(frame, views, blocks, reasons == "")
                 if masked is not None:
                     for view in self._views:
                         view.remember(masked[cut.keep_stop - 1], frame.first_line + cut.keep_stop)
@@ -144,7 +145,11 @@ class FrameJudge:
             first_line=frame.first_line,
             stop_line=frame.first_line + frame.size[0],
             decision=decision,
-            parts=() if masked is None else tuple((frame.first_line + a, masked[a:b]) for a, b in judged),
+            parts=()
+            if masked is None
+            else tuple(
+                (frame.first_line + a, masked[a:b], None if numbers is None else numbers[a:b]) for a, b in judged
+            ),
             stretches=tuple(sorted(stretches, key=lambda s: s.first_line)),
             blocks=blocks,
         )
@@ -156,8 +161,8 @@ class FrameJudge:
 
     def _decide(
         self, frame: Frame, views: Sequence[Pixels], blocks: tuple[WebBlock, ...], is_judged: Mask
-    ) -> tuple[Decision, AnomalyMap | None, str]:
-        """Run the net; return the decision, the map inside the web, and why lines are UNDECIDED ("" where not).
+    ) -> tuple[Decision, AnomalyMap | None, KindNumbers | None, str]:
+        """Run the net; return the decision, the map inside the web, its kinds, and why lines are UNDECIDED ("").
 
         Args:
             frame: of the row.
@@ -170,16 +175,19 @@ class FrameJudge:
         for view, lines in zip(self._views, is_judged, strict=True):
             mask[:, slice(*view.side)] &= lines[:, None]
         if not mask.any():
-            return Decision.UNDECIDED, None, "no column of the web is inside the margins"
+            return Decision.UNDECIDED, None, None, "no column of the web is inside the margins"
         seen = [
             view.run(frame, pixels, edges, lines, mask)
             for view, pixels, lines in zip(self._views, views, is_judged, strict=True)
         ]
-        scores, anomaly_map = [s for found, _ in seen for s in found], join_cameras([m for _, m in seen], self._row)
+        scores, maps = [score for view in seen for score in view.scores], [view.anomaly_map for view in seen]
+        anomaly_map = join_cameras(maps, self._row)
+        named = [view.numbers for view in seen if view.numbers is not None]
+        numbers = join_kinds(named, maps, self._row) if named else None
         if not scores:
-            return Decision.ACCEPT, anomaly_map, ""
+            return Decision.ACCEPT, anomaly_map, numbers, ""
         if not np.isfinite(anomaly_map).all():
-            return Decision.UNDECIDED, None, "the anomaly map holds values that are not finite"
+            return Decision.UNDECIDED, None, None, "the anomaly map holds values that are not finite"
         masked = mask_outside(anomaly_map, mask)
         # Not max(): it passes over a NaN that is not the first.
         decision, _, reason = decide(
@@ -187,8 +195,8 @@ class FrameJudge:
         )
         if decision is Decision.REJECT:
             is_shown = self._has_min_area or bool((masked > self._pixel_threshold).any())
-            return decision, masked, "" if is_shown else f"{reason}, but no pixel is above the pixel threshold"
-        return decision, masked, reason if decision is Decision.UNDECIDED else ""
+            return decision, masked, numbers, "" if is_shown else f"{reason}, but no pixel is above the pixel threshold"
+        return decision, masked, numbers, reason if decision is Decision.UNDECIDED else ""
 
     def _stretches(self, reasons: Reasons, first_line: int) -> list[Stretch]:
         """Join lines of one reason, (cameras, H): what all cameras have in common is of the whole width."""

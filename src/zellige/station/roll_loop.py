@@ -64,6 +64,7 @@ class RollLoop:
                 pixel_size=size,
                 seams_px=row.seams_px,
                 seam_tolerance_px=row.tolerance_px,
+                kinds=setup.runtime.bundle.manifest.kinds,
             )
         )
         shape = (row.width_px,) if num_channels == 1 else (row.width_px, num_channels)
@@ -209,9 +210,9 @@ class RollLoop:
         self._record_waiting()
         dropped = self._stitcher.num_dropped
         has_places = self._setup.profile.encoder is not None
-        for first_line, part in judged.parts:
+        for first_line, part, numbers in judged.parts:
             borders = self._places.borders_mm(first_line, first_line + len(part)) if has_places else None
-            for defect in self._stitcher.add(part, first_line, borders_mm=borders):
+            for defect in self._stitcher.add(part, first_line, borders_mm=borders, kind_numbers=numbers):
                 self._record(defect)
         stretches = list(judged.stretches)
         reason = ""
@@ -221,7 +222,7 @@ class RollLoop:
             reason = f"more than {MAX_DEFECTS_HELD} defects: those from here on are in no grade"
         if reason and judged.decision is not Decision.UNDECIDED:
             stretches += [
-                Stretch(first_line=first, stop_line=first + len(part), reason=reason) for first, part in judged.parts
+                Stretch(first_line=first, stop_line=first + len(part), reason=reason) for first, part, _ in judged.parts
             ]
         self._num_undecided += num_lines_in(stretches)
         for stretch in sorted(stretches, key=lambda s: (s.first_line, s.stop_line)):

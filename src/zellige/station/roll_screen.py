@@ -3,6 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from zellige.core.named import Named
 from zellige.core.screen import Screen, pick_tiles, shown_pixels
 from zellige.core.screened_map import SCREENED
 from zellige.core.tiling import Layout
@@ -24,8 +25,10 @@ class RollScreen:
         self.num_screened = 0
         """Those that the net did not see."""
 
-    def run(self, pixels: Pixels, layout: Layout, shown: list[bool], first_line: int) -> tuple[list[float], AnomalyMap]:
-        """Return the scores of the tiles that the net saw and the frame's map (H, W), `SCREENED` where it saw nothing.
+    def run(
+        self, pixels: Pixels, layout: Layout, shown: list[bool], first_line: int
+    ) -> tuple[list[float], AnomalyMap, Named | None]:
+        """Return the scores of the tiles that the net saw, the frame's map (H, W), `SCREENED` elsewhere, and the kinds.
 
         Args:
             pixels: of the frame, with the web mirrored where there is none.
@@ -39,9 +42,10 @@ class RollScreen:
         seen = run_picked(self._runtime, layout, numbers, left_out=np.flatnonzero(~is_shown).tolist())
         self.num_tiles += int(is_shown.sum())
         self.num_screened += int(is_shown.sum()) - len(seen.maps)
+        named = seen.named(self._runtime.bundle.manifest.kinds)
         if not seen.maps:
-            return [], np.broadcast_to(SCREENED, layout.frame_size)
-        return list(seen.scores.values()), seen.joined()
+            return [], np.broadcast_to(SCREENED, layout.frame_size), named
+        return list(seen.scores.values()), seen.joined(), named
 
     def remember(self, last_kept: AnomalyMap, next_line: int) -> None:
         """Take the last line (W,) of a frame's map that counts: what is above the threshold there goes on.

@@ -82,10 +82,15 @@ def prepare_roll(bundle: Path, roll: Roll, profile_path: Path | None, options: R
     if manifest.is_pair:
         raise InputError(f"bundle {bundle}: expected one that looks at images alone; a roll has no template")
     pixel_size = profile.pixel_size or manifest.pixel_size
-    if manifest.kinds:
+    if runtime.draws_boxes:
         raise InputError(
-            f"bundle {bundle}: expected a model that names no kinds, since the defects of a roll are put together from "
-            f"the anomaly map alone; got one that names {', '.join(manifest.kinds)}"
+            f"bundle {bundle}: expected a model with a map, of which the defects of a roll are put together; "
+            f"got one that draws boxes of {', '.join(manifest.kinds)}"
+        )
+    if manifest.calibration.kind_rules:
+        raise InputError(
+            f"bundle {bundle}: expected no rules of kinds, which are not applied to the defects of a roll yet; got "
+            f"{manifest.calibration.kind_rules[0]}"
         )
     if pixel_size is None or manifest.pixel_size is None:
         raise InputError(

@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zellige.core.camera_row import CameraRow
+from zellige.core.named import KindMap
 from zellige.core.screen import Screen
 from zellige.core.screened_map import SCREENED
-from zellige.core.tiling import Layout
+from zellige.core.tiling import KindNumbers, Layout
 from zellige.core.types import AnomalyMap, Frame, Pixels
 from zellige.core.web import Background, EdgeRule, WebBlock, WebState
 from zellige.station.roll_screen import RollScreen
@@ -40,6 +41,15 @@ class Absence:
     reason: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class SeenView:
+    """What the net says of one camera's part: scores of tiles, its map (H, w), and kinds (H, w) where it names any."""
+
+    scores: list[float]
+    anomaly_map: AnomalyMap
+    numbers: KindNumbers | None
+
+
 class ViewJudge:
     """Judges the part of a frame that one camera of a row sees."""
 
@@ -58,6 +68,7 @@ class ViewJudge:
         self.name, self.side = row.views[number].name, row.sides_px[number]
         self.screen = None if screen is None else RollScreen(runtime, screen)
         self._runtime, self._view, self._number, self._rule = runtime, row.views[number], number, rule
+        self._has_kinds = bool(runtime.bundle.manifest.kinds)
         self._reach, self._margin_px, self._context = row.reach_px(number), margin_px, context
 
     def line_reasons(
@@ -96,10 +107,8 @@ class ViewJudge:
                 reasons[beside] = np.where(reasons[beside] == "", _BESIDE, reasons[beside])
         return reasons
 
-    def run(
-        self, frame: Frame, pixels: Pixels, edges: Edges, is_judged: Mask, mask: Mask
-    ) -> tuple[list[float], AnomalyMap]:
-        """Return the scores of the tiles that show judged web, and the map (H, w), `SCREENED` where there is none.
+    def run(self, frame: Frame, pixels: Pixels, edges: Edges, is_judged: Mask, mask: Mask) -> SeenView:
+        """Say what the net sees in the tiles that show judged web; the map is `SCREENED` where there is none.
 
         Args:
             frame: of the row; its number and pixel size count.
@@ -113,18 +122,22 @@ class ViewJudge:
         own = np.zeros(pixels.shape[:2], bool)
         own[:, first - shift : stop - shift] = mask[:, first:stop] & is_judged[:, None]
         if not own.any():
-            return [], np.full(own.shape, SCREENED)
+            numbers = np.zeros(own.shape, np.uint8) if self._has_kinds else None
+            return SeenView(scores=[], anomaly_map=np.full(own.shape, SCREENED), numbers=numbers)
         left = np.maximum(edges[0] + self._margin_px - shift, 0)
         right = np.minimum(edges[1] - self._margin_px - shift, width)
         filled = fill_outside(pixels, left, right, is_judged, margin_px=0)
         layout = self._runtime.lay_out(replace(frame, pixels=filled))
         shown = _shows(layout, own)
         if self.screen is None:
-            scores, anomaly_map, _ = self._runtime.run_tiles(layout)
+            scores, anomaly_map, named = self._runtime.run_tiles(layout)
             scores = [score for score, is_shown in zip(scores, shown, strict=True) if is_shown]
         else:
-            scores, anomaly_map = self.screen.run(filled, layout, shown, frame.first_line)
-        return scores, anomaly_map if is_judged.all() else np.where(is_judged[:, None], anomaly_map, SCREENED)
+            scores, anomaly_map, named = self.screen.run(filled, layout, shown, frame.first_line)
+        if not is_judged.all():
+            anomaly_map = np.where(is_judged[:, None], anomaly_map, SCREENED)
+        numbers = named.numbers if isinstance(named, KindMap) else None
+        return SeenView(scores=list(scores), anomaly_map=anomaly_map, numbers=numbers)
 
     def remember(self, last_kept: AnomalyMap, next_line: int) -> None:
         """Take the last line (W,) of the row's map that counts, for the screen of the next frame."""

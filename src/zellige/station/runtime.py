@@ -59,6 +59,10 @@ class Runtime:
         self._outputs = ["anomaly_map", "score", *([self._third] if self._third else [])]
         self._check_signature()
 
+    @property
+    def draws_boxes(self) -> bool:
+        return self._third == "boxes"
+
     def run(self, frame: Frame) -> tuple[float, AnomalyMap, Named | None]:
         """Return a frame's score (the maximum over its tiles), its anomaly map (H, W) float32, and what is named.
 

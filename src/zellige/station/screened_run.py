@@ -13,40 +13,51 @@ import numpy as np
 
 from zellige.core.bundle import ModelBundle
 from zellige.core.decision import decide
-from zellige.core.errors import ConfigError
+from zellige.core.errors import ConfigError, StationError
+from zellige.core.named import FoundBoxes, KindMap
 from zellige.core.screen import MEMBER, Screen, parse_screen, pick_tiles, shown_pixels
 from zellige.core.screened_map import SCREENED, join_seen, reached_tiles
-from zellige.core.tiling import Layout
+from zellige.core.tiling import KindNumbers, Layout, join_kind_maps
 from zellige.core.types import AnomalyMap, Frame, Verdict
 from zellige.station.runtime import Runtime, undecided
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class SeenTiles:
-    """What the net says of some tiles of a frame: scores and maps (h, w) by the tile's number in `layout`."""
+    """What the net says of some tiles of a frame by their number in `layout`: scores, maps (h, w) and kinds (h, w).
+
+    `kind_maps` is empty where the model names none.
+    """
 
     layout: Layout
     scores: dict[int, float]
     maps: dict[int, AnomalyMap]
+    kind_maps: dict[int, KindNumbers]
 
     def joined(self) -> AnomalyMap:
         """Join the maps to one of the frame's size, `SCREENED` where the net saw nothing."""
         return join_seen(self.maps, self.layout)
+
+    def named(self, kinds: tuple[str, ...]) -> KindMap | None:
+        """Join the kinds to a map of the frame's size, 0 where the net saw nothing; None where the model names none."""
+        if not kinds:
+            return None
+        none = np.zeros((self.layout.geometry.height, self.layout.geometry.width), np.uint8)
+        numbers = join_kind_maps((self.kind_maps.get(i, none) for i in range(len(self.layout.parts))), self.layout)
+        return KindMap(numbers=numbers, kinds=kinds)
 
 
 def screen_of(bundle: ModelBundle, *, is_wanted: bool, where: str) -> Screen | None:
     """Return the bundle's screen where it is wanted.
 
     Raises:
-        ConfigError: wanted, and the bundle has none, compares with templates or names kinds.
+        ConfigError: wanted, and the bundle has none or compares with templates.
         BundleError: it is damaged.
     """
     if not is_wanted:
         return None
-    if bundle.manifest.is_pair or bundle.manifest.kinds:
-        raise ConfigError(
-            f"{where}: expected a bundle that looks at images alone and names no kinds; a screen goes with no other"
-        )
+    if bundle.manifest.is_pair:
+        raise ConfigError(f"{where}: expected a bundle that looks at images alone; a screen goes with no other")
     if MEMBER not in bundle.members:
         raise ConfigError(
             f"{where}: expected a bundle with a screen, got one without: train with screen=cells; the report says "
@@ -67,21 +78,26 @@ def run_picked(runtime: Runtime, layout: Layout, picked: Iterable[int], *, left_
         left_out: numbers of tiles that are not run, whatever reaches them.
 
     Raises:
-        StationError: the net returned something else than its signature says.
+        StationError: the net returned something else than its signature says, or it draws boxes.
     """
     threshold = runtime.bundle.manifest.calibration.pixel_threshold
     pending = list(picked)
     known = {*pending, *left_out}
     scores: dict[int, float] = {}
     maps: dict[int, AnomalyMap] = {}
+    kind_maps: dict[int, KindNumbers] = {}
     while pending:
         number = pending.pop()
-        (score,), found, _ = runtime.run_tiles(_alone(layout, number))
+        (score,), found, named = runtime.run_tiles(_alone(layout, number))
+        if isinstance(named, FoundBoxes):
+            raise StationError("a screen goes with no model that draws boxes, which are not joined from single tiles")
+        if named is not None:
+            kind_maps[number] = named.numbers
         scores[number], maps[number] = score, found
         reached = [other for other in reached_tiles(found > threshold, number, layout) if other not in known]
         known.update(reached)
         pending += reached
-    return SeenTiles(layout=layout, scores=scores, maps=maps)
+    return SeenTiles(layout=layout, scores=scores, maps=maps, kind_maps=kind_maps)
 
 
 def _alone(layout: Layout, number: int) -> Layout:
@@ -117,7 +133,12 @@ def inspect_screened(runtime: Runtime, screen: Screen, frame: Frame) -> Screened
         # Not max(): it passes over a NaN that is not the first.
         score = float(np.max([SCREENED, *seen.scores.values()]))
         decision, defects, reason = decide(
-            score, anomaly_map, manifest.calibration, pixel_size=frame.pixel_size, first_line=frame.first_line
+            score,
+            anomaly_map,
+            manifest.calibration,
+            pixel_size=frame.pixel_size,
+            first_line=frame.first_line,
+            named=seen.named(manifest.kinds),
         )
         num_tiles, num_screened = len(layout.parts), len(layout.parts) - len(seen.maps)
         if not seen.maps:
