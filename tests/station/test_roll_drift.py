@@ -134,3 +134,23 @@ def test_what_cannot_be_compared_is_said(bundle_path: Path, tmp_path: Path, web:
     assert drift["words"].startswith(words)
     assert drift["found"] == []
     assert f"Light and camera: {words}" in page
+
+
+def test_one_camera_of_a_row_grows_dim(bundle_path: Path, tmp_path: Path) -> None:
+    """The right one of two, from line 2,000 on; the left one's recording ends earlier, and then nothing is compared."""
+    web = good_pixels(4000, WIDTH)
+    views = {"left": web[:3700, :115], "right": web[:, 90:].copy()}
+    views["right"][2000:] = np.rint(views["right"][2000:] * 0.7)
+    for name, pixels in views.items():
+        save(tmp_path / f"{name}.pgm", pixels)
+    cameras = [{"name": "left", "offset_mm": 0}, {"name": "right", "offset_mm": 90 * 0.5}]
+    (tmp_path / "row.json").write_text(json.dumps({"cameras": cameras}))
+    sources = [f"--source={name}={tmp_path / name}.pgm" for name in views]
+    arguments = ["roll", bundle_path, *sources, "--profile", tmp_path / "row.json", "--out", tmp_path / "out"]
+    main([*map(str, arguments), "--threads", "1", "--no-crops"])
+    drift = json.loads((tmp_path / "out" / "roll.json").read_text())["drift"]
+    (found,) = drift["found"]
+    assert found["kind"] == "shape"
+    assert found["worst_shape_column"] >= 102  # the seam
+    assert found["worst_shape_ratio"] == pytest.approx(0.7, abs=0.03)
+    assert found["to_mm"] <= 3700 * DOWN
