@@ -4,7 +4,7 @@
 
 Each set is data/bench/SET: train/good, val/good, test/KIND, ground_truth/KIND/STEM_mask.png, and a manifest.csv with
 the groups (near-duplicates, rolls), which the folders cannot say. No piece of a group is in two splits. The real sets
-are taken from data/raw as published (see docs/leaderboard.md); the synthetic ones are generated.
+are taken from data/raw as published; the synthetic ones are generated.
 """
 
 import argparse

@@ -27,8 +27,8 @@ def check_screen_settings(config: ScreenConfig, geometry: Geometry, *, names_kin
         return
     if names_kinds:
         raise ConfigError(
-            f"screen.method={config.method}: expected none with a model that names kinds, which are not joined from "
-            "single tiles yet"
+            f"screen.method={config.method}: expected none with a model that learns kinds; a run that "
+            "scripts/name_kinds.py names afterwards keeps its screen"
         )
     for name in ("max_loss", "confidence"):
         if not 0 < getattr(config, name) < 1:

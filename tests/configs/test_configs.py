@@ -228,7 +228,7 @@ MISTAKES = {
     "seed": (["seed=-1"], "seed: expected 0 to 4294967295, got -1"),
     "screen of kinds": (
         ["model=segmenter", "trainer=supervised", "geometry=tiles", "screen=cells"],
-        "screen.method=cells: expected none with a model that names kinds",
+        "screen.method=cells: expected none with a model that learns kinds",
     ),
     "split seed": (["data.split_seed=-3"], "data.split_seed: expected 0 or more, got -3"),
     "geometry out of range": (["geometry.height=16"], "geometry height: expected 32 to 4096 px, got 16"),
