@@ -179,7 +179,8 @@ def _conclude(
     ]
     pooled = pool(judged)
     records = [_record(n, *pair) for n, pair in enumerate(zip(outcomes, reports, strict=True), 1)]
-    command = shlex.join(["python", "scripts/train.py", *plan.shared, f"run_name={plan.name}-final"])
+    shared = [*plan.shared, *_for_one_run(config)]
+    command = shlex.join(["python", "scripts/train.py", *shared, f"run_name={plan.name}-final"])
     content = {
         "name": plan.name,
         "pooled": pooled.to_json(),
@@ -192,6 +193,13 @@ def _conclude(
     _draw(pooled, folder)
     write_folds_html(content, folder, folder / "folds.html")
     return content
+
+
+def _for_one_run(config: TrainConfig) -> list[str]:
+    """Settings that a run without folds needs, and the folds do not: which labelled defects are learned from."""
+    if not learns_from_labels(config.trainer) or config.data.fractions.train_defects > 0:
+        return []
+    return ["data.fractions.train_defects=0.6", "data.fractions.val_defects=0.2"]
 
 
 def _two(report: Mapping[str, Any]) -> float | None:
@@ -225,7 +233,7 @@ def _facts(config: TrainConfig, data: DataReport, reports: Sequence[Mapping[str,
         "Model": config.model.name,
         "Near-duplicates": f"{duplicates.exact_pairs} exact and {duplicates.near_pairs} near pairs; setting: "
         f"{duplicates.setting}",
-        "Deal": "alike by kind, groups whole; a fifth of what is not TEST is VAL; "
+        "Deal": "alike by kind, groups whole; about a fifth of what is not TEST is VAL; "
         f"data.split_seed={config.data.split_seed}",
         "Code (git commit)": ", ".join(commits) + (": NOT THE SAME FOR ALL FOLDS" if len(commits) > 1 else ""),
         "Pooled at commit": git_commit() or "none",

@@ -61,6 +61,12 @@ def find_examples(settings: NamingConfig, run: FinishedRun) -> Examples:
             on_bad=settings.on_bad or data.on_bad,
         )
         source, samples, left_out = settings.defects, found.samples, dict(found.left_out)
+        sizes = {sample.pixel_size for sample in (*samples, *run.splits.val)}
+        if len(sizes) > 1:
+            raise InputError(
+                f"defects {source}: expected the pixel size of the run, {run.splits.val[0].pixel_size}, got "
+                f"{next(s.pixel_size for s in samples if s.pixel_size != run.splits.val[0].pixel_size)}"
+            )
     known = kinds_of(samples)
     if not known:
         raise InputError(
@@ -133,7 +139,8 @@ def learn(
 def save_settings(run: FinishedRun, runs_dir: Path, name: str, run_dir: Path) -> dict[str, Any]:
     """Write config.yaml, the run's with the head and the rules, and return its content."""
     settings = OmegaConf.merge(
-        OmegaConf.load(run.folder / "config.yaml"), {"run_name": name, "runs_dir": str(runs_dir)}
+        OmegaConf.load(run.folder / "config.yaml"),
+        {"run_name": name, "runs_dir": str(runs_dir), "data": {"on_bad": run.config.data.on_bad}},
     )
     settings.model = vars(run.config.model)
     settings.calibration.kind_rules = [vars(rule) for rule in run.config.calibration.kind_rules]

@@ -34,7 +34,7 @@ class Fold:
 
 
 def assign_fold(rows: Sequence[Row], groups: Sequence[str], fold: Fold, seed: int) -> Assignment:
-    """Choose the split of each row: TEST is the fold, alike by kind in all folds; a fifth of the rest is VAL.
+    """Choose the split of each row: TEST is the fold, alike by kind in all folds; about a fifth of the rest is VAL.
 
     The deal depends on the seed, the ids, the kinds and the groups, not on the order of the rows.
 
@@ -45,7 +45,8 @@ def assign_fold(rows: Sequence[Row], groups: Sequence[str], fold: Fold, seed: in
         seed: of the deal.
 
     Raises:
-        InputError: declared splits, a kind with fewer groups than folds (or than three), or too few images.
+        InputError: declared splits, a kind with fewer groups than folds (or than three), too few images, or a kind
+            that no deal leaves in training.
     """
     if any(row.split is not None for row in rows):
         raise InputError("folds: expected images without splits, which the folds deal, got declared splits")
@@ -59,9 +60,30 @@ def assign_fold(rows: Sequence[Row], groups: Sequence[str], fold: Fold, seed: in
             f"folds: expected at least {_VAL_PARTS} images of one kind outside of each fold, a part of them for VAL, "
             f"got {commonest}"
         )
-    train, val = next(_dealt(rest, kinds, groups, _VAL_PARTS, seed))
+    train, val = _deal_val(rest, kinds, groups, fold, seed)
     split = dict.fromkeys(train, "train") | dict.fromkeys(val, "val") | dict.fromkeys(test, "test")
     return Assignment(splits=[split[index] for index in range(len(rows))], dropped=[])
+
+
+def _deal_val(
+    rest: Sequence[int], kinds: Sequence[str], groups: Sequence[str], fold: Fold, seed: int
+) -> tuple[list[int], list[int]]:
+    """Part what is not TEST into TRAIN and VAL: of the parts that leave every kind in TRAIN the one nearest to a fifth.
+
+    A large group of near-duplicates lies in one part as a whole; it had better not be VAL.
+    """
+    num_parts = min(_VAL_PARTS, len({groups[index] for index in rest}))
+    parts = list(_dealt(rest, kinds, groups, num_parts, seed)) if num_parts > 1 else []
+    wanted = set(kinds)
+    usable = [(train, val) for train, val in parts if {kinds[index] for index in train} == wanted]
+    if not usable:
+        left = {kinds[index] for train, _ in parts for index in train}
+        lost = min(wanted - left) if wanted - left else min(wanted)
+        raise InputError(
+            f"folds: fold {fold.number} of {fold.of}: expected {lost} in training too, got no group of it left; give "
+            "more images or other data.split_seed"
+        )
+    return min(usable, key=lambda part: abs(len(part[1]) - len(rest) / _VAL_PARTS))
 
 
 def _check_enough(kinds: Sequence[str], groups: Sequence[str], fold: Fold) -> None:

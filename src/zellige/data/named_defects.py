@@ -24,7 +24,9 @@ class NamedDefects:
 
 
 def read_named_defects(root: Path, splits: Splits, *, pixel_size: PixelSize | None, on_bad: str) -> NamedDefects:
-    """Read a folder of kinds, or a manifest without splits, and leave out what VAL or TEST shows, by near-duplicates.
+    """Read a folder of kinds, or a manifest without splits, and leave out pieces that VAL or TEST shows.
+
+    A piece is a group that the set names, or near-duplicates.
 
     Good images in it are left out: they say nothing of kinds.
 
@@ -68,7 +70,12 @@ def _unseen(items: Sequence[Scanned], splits: Splits, root: Path, reasons: Count
     rows = [Row(sample=replace(s, mask_path=None, boxes=())) for samples in splits.labelled().values() for s in samples]
     known = [one for one in scan(rows, {}, lambda pixels, where: None) if isinstance(one, Scanned)]
     pairs = find_pairs([one.thumbnail for one in (*known, *items)], [one.content for one in (*known, *items)])
+    split_of = {sample.group_id: old[sample.id] for samples in splits.labelled().values() for sample in samples}
     homes: dict[int, str] = {}
+    for index, item in enumerate(items):
+        own = item.row.sample.group_id
+        if own != item.row.sample.id and split_of.get(own, "train") != "train":  # a group that the set names
+            homes[index] = split_of[own]
     for pair in pairs:
         if pair.first < len(known) <= pair.second:
             twin, new = known[pair.first].row.sample, items[pair.second - len(known)].row.sample

@@ -138,12 +138,16 @@ def _check_enough(examples: Sequence[KindExample], kinds: Sequence[str], left_ou
 
 
 def _deal(examples: Sequence[KindExample]) -> list[int]:
-    """Number of the fold of each example: whole groups, and those of a kind over all folds."""
-    kinds_of = defaultdict[str, Counter[int]](Counter)
+    """Number of the fold of each example: whole groups, and those of a kind over all folds.
+
+    A group of several kinds counts as one of its rarest, which would else be in one fold alone.
+    """
+    kinds_of = defaultdict[str, set[int]](set)
     for example in examples:
-        kinds_of[example.group_id][example.kind] += 1
-    main = {group: min(counts, key=lambda kind: (-counts[kind], kind)) for group, counts in kinds_of.items()}
-    ordered = sorted(main, key=lambda group: (main[group], group))
+        kinds_of[example.group_id].add(example.kind)
+    counts = Counter(kind for kinds in kinds_of.values() for kind in kinds)
+    rarest = {group: min(kinds, key=lambda kind: (counts[kind], kind)) for group, kinds in kinds_of.items()}
+    ordered = sorted(rarest, key=lambda group: (rarest[group], group))
     folds = {group: place % _MOST_FOLDS for place, group in enumerate(ordered)}
     return [folds[example.group_id] for example in examples]
 
