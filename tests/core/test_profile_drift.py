@@ -107,5 +107,10 @@ def test_bad_profiles() -> None:
         ProfileWatch(np.where(COLUMNS < 10, 0, REFERENCE), window_lines=8)
     with pytest.raises(InputError, match=r"at least 4 DN in every column, got 0\.0"):
         list(map(ProfileWatch(None, window_lines=1, num_start=2).add, [0 * lines()] * 2))
+    stripe = np.where(abs(COLUMNS - 200) < 3, 0, 1)  # as dark as no light in three of the four windows of the start
+    dark = lines() * stripe.astype(np.uint8)
+    watch = ProfileWatch(None, window_lines=512, num_start=4)
+    with pytest.raises(InputError, match="at least 4 DN in every column, got"):
+        list(map(watch.add, [lines(), dark, dark, dark]))
     with pytest.raises(ConfigError, match="expected at least 2 windows, got 0"):
         ProfileWatch(None, window_lines=1)

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from zellige.core.errors import ConfigError, InputError
+from zellige.core.screened_map import SCREENED
 from zellige.core.types import PixelSize
 from zellige.core.web import Background, Datum, EdgeRule, WebState, cross_web_mm, find_web, mask_outside, web_mask
 
@@ -119,10 +120,10 @@ def test_positions_from_each_datum() -> None:
         cross_web_mm(100, gone, Datum.LEFT_EDGE, size)
 
 
-def test_outside_has_the_lowest_value() -> None:
+def test_outside_is_below_every_threshold() -> None:
     anomaly_map = np.array([[9, 2, 3], [4, 1, 8]], np.float32)
     mask = np.array([[False, True, True], [False, True, False]])
-    assert mask_outside(anomaly_map, mask).tolist() == [[1, 2, 3], [1, 1, 1]]
+    assert mask_outside(anomaly_map, mask).tolist() == [[SCREENED, 2, 3], [SCREENED, 1, SCREENED]]
     with pytest.raises(InputError, match="map's size"):
         mask_outside(anomaly_map, mask[:1])
 

@@ -207,6 +207,27 @@ def test_each_camera_has_its_flat_field(bundle_path: Path, tmp_path: Path) -> No
     assert [c["flat_field_id"] for c in summary(tmp_path / "flat")["cameras"]] == [None, None, field.id]
 
 
+def test_cameras_have_one_level(bundle_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The bundle declares none: each file fits its own setting, and the net would see two levels."""
+    settings = {}
+    for name, level in (("left", 180), ("right", 120)):
+        width = VIEWS[name][1] - VIEWS[name][0]
+        flat = FlatField(
+            offset_dn=np.zeros(width, np.float32),
+            gain=np.ones(width, np.float32),
+            target_dn=level,
+            reference=Reference.WHITE,
+            num_dark_lines=64,
+            num_bright_lines=64,
+        )
+        write_flat_field(tmp_path / f"{name}.flat.json", flat)
+        settings[name] = {"file": f"{name}.flat.json", "target_dn": level}
+    sources = cut(tmp_path / "row", drawn([], 300))
+    assert inspect_row(bundle_path, sources, tmp_path / "out", profile={"cameras": cameras(flat_field=settings)}) == 2
+    assert "cameras: expected flat fields of one target level, got 180, 120 DN" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 def test_each_camera_is_screened(tmp_path: Path) -> None:
     bundle = screened_bundle(tmp_path)
     boxes = [(10, 20, 30, 30), (80, 195, 98, 205), (120, 300, 200, 310)]

@@ -198,6 +198,8 @@ class ProfileWatch:
         web = profiles[:, slice(*columns)]
         _check_reference(web.mean(axis=0))
         others = [np.delete(web, i, axis=0).mean(axis=0) for i in range(len(web))]
+        for other in others:
+            _check_reference(other)
         own = [_change(one, other, self.limits) for one, other in zip(web, others, strict=True)]
         self.limits = replace(
             self.limits,

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zellige.core.errors import ConfigError, InputError
+from zellige.core.screened_map import SCREENED
 from zellige.core.types import AnomalyMap, Pixels, PixelSize
 
 Floats = NDArray[np.float64]
@@ -223,7 +224,7 @@ def web_mask(blocks: Sequence[WebBlock], width_px: int, *, margin_px: float = 0.
 
 
 def mask_outside(anomaly_map: AnomalyMap, mask: Mask) -> AnomalyMap:
-    """Return the map with its lowest value wherever there is no web, so that nothing outside can be a defect.
+    """Return the map with `SCREENED` wherever there is no web, so that nothing outside can be a defect.
 
     The frame's score must then be taken from the masked map too.
 
@@ -233,11 +234,11 @@ def mask_outside(anomaly_map: AnomalyMap, mask: Mask) -> AnomalyMap:
     Example:
         >>> import numpy as np
         >>> mask_outside(np.array([[9, 2, 3]], np.float32), np.array([[False, True, True]])).tolist()
-        [[2.0, 2.0, 3.0]]
+        [[-2.535301200456459e+30, 2.0, 3.0]]
     """
     if anomaly_map.shape != mask.shape:
         raise InputError(f"web mask: expected the map's size {anomaly_map.shape}, got {mask.shape}")
-    return np.where(mask, anomaly_map, anomaly_map.min())
+    return np.where(mask, anomaly_map, SCREENED)
 
 
 def cross_web_mm(x_px: float, block: WebBlock, datum: Datum, pixel_size: PixelSize, *, camera_mm: float = 0.0) -> float:

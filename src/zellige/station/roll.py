@@ -56,7 +56,11 @@ def inspect_roll(bundle: Path, roll: Roll, profile: Path | None, out_dir: Path, 
         raise
     content = _content(loop, clock, setup, None)
     report.finish(content)
-    sys.stdout.write(_in_words(content, out_dir, write_roll_page(out_dir)))
+    try:
+        page = f"page: {write_roll_page(out_dir)}"
+    except (InputError, StationError) as error:  # the roll is judged all the same
+        page = f"no page: {error}"
+    sys.stdout.write(_in_words(content, out_dir, page))
     return loop.num_seen > 0 and report.num_defects == 0 and not report.undecided
 
 
@@ -121,7 +125,7 @@ def _content(loop: RollLoop, clock: _Clock, setup: RollSetup, reason: str | None
     return {**loop.summary(), "speed": speed, "complete": reason is None, "reason": reason}
 
 
-def _in_words(content: dict[str, Any], out_dir: Path, page: Path) -> str:
+def _in_words(content: dict[str, Any], out_dir: Path, page: str) -> str:
     judged = content["num_lines_judged"] / max(1, content["num_lines"])
     density, speed = content["defects_per_m2"], content["speed"]
     screen = content["screen"]
@@ -143,7 +147,7 @@ def _in_words(content: dict[str, Any], out_dir: Path, page: Path) -> str:
         f"speed: {pace('')}; ceiling of this machine: {pace('ceiling_')}",
         *(f"note: {note}" for note in content["notes"]),
         f"records: {out_dir / DEFECTS}, {out_dir / ROLL}",
-        f"page: {page}",
+        page,
     ]
     if speed["keeps_up"] is False:
         rows.insert(-2, f"TOO SLOW for the line's {speed['line_rate_hz']:g} lines/s")

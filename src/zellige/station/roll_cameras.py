@@ -89,6 +89,7 @@ def _open_row(roll: Roll, profile: RollProfile, manifest: Manifest, pixel_size: 
         flat_field = _read_flat_field(camera.flat_field, source, manifest, f"{where}: camera {camera.name}")
         sources.append(source if flat_field is None else corrected(source, flat_field))
         flat_fields.append(flat_field)
+    _check_levels(flat_fields, where)
     edges = profile.edge_rule
     return RollCameras(
         row=_to_row(cameras, [source.width_px for source in sources], profile, pixel_size, where),
@@ -96,6 +97,14 @@ def _open_row(roll: Roll, profile: RollProfile, manifest: Manifest, pixel_size: 
         edge_rules=tuple(edges if c.edges is None else replace(edges, **c.edges.model_dump()) for c in cameras),
         flat_fields=tuple(flat_fields),
     )
+
+
+def _check_levels(flat_fields: Sequence[FlatField | None], where: str) -> None:
+    """Refuse flat fields of several levels: the images that a bundle learned from have one."""
+    levels = [field.target_dn for field in flat_fields if field is not None]
+    if any(not is_same_level(level, levels[0]) for level in levels):
+        given = ", ".join(f"{level:g}" for level in levels)
+        raise ConfigError(f"{where}: cameras: expected flat fields of one target level, got {given} DN")
 
 
 def _to_row(

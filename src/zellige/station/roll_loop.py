@@ -118,14 +118,14 @@ class RollLoop:
     def finish(self) -> None:
         """Judge the last lines and close what is open: the roll has ended."""
         self._end_run()
-        for defect in self._stitcher.finish():
-            self._record(defect, is_last=True)
+        self._waiting += self._stitcher.finish()
+        self._record_waiting()
 
     def give_up(self, reason: str) -> None:
         """End early: what was not judged is UNDECIDED, what is open is recorded if it still can be."""
         with contextlib.suppress(StationError):
-            for defect in (*self._waiting, *self._stitcher.finish()):
-                self._record(defect, is_last=True)
+            self._waiting += self._stitcher.finish()
+            self._record_waiting()
         if self._judged_to < self.num_lines:
             self._num_undecided += self.num_lines - self._judged_to
             self._add_stretch(self._judged_to, self.num_lines, f"not judged: {reason}")
@@ -250,9 +250,10 @@ class RollLoop:
             self._frames.popleft()
 
     def _record_waiting(self) -> None:
-        waiting, self._waiting = self._waiting, []
-        for defect in waiting:
-            self._record(defect, is_last=True)
+        """Record what waits; a defect leaves the list after it was recorded, so that a break loses none."""
+        while self._waiting:
+            self._record(self._waiting[0], is_last=True)
+            self._waiting.pop(0)
 
     def _record(self, defect: WebDefect, *, is_last: bool = False) -> None:
         """Store a defect, if a frame that shows it is REJECT; wait once where the next frame shows it too."""
