@@ -31,7 +31,7 @@ def main() -> int:
     parser.add_argument("judged", type=Path, help="folder that `zellige-station roll` wrote")
     parser.add_argument("defects", type=Path, help="CSV of the known defects, mm from column 0 and line 0")
     parser.add_argument("--out", type=Path, required=True, help="a new folder")
-    parser.add_argument("--roll", help="the roll's name in the CSV (default: the recording's)")
+    parser.add_argument("--roll", help="its name in the CSV (default: the recording's; needed of several cameras)")
     parser.add_argument("--tolerance-mm", type=float, default=0.0, help="how far apart boxes of one defect may lie")
     parser.add_argument("--datum-mm", type=float, default=0.0, help="where the station's datum lies, from column 0")
     parser.add_argument("--recording", type=Path, help="the roll's recording, for pictures; needs --pixel-size-mm")
@@ -61,6 +61,11 @@ def compare(args: argparse.Namespace) -> RollComparison:
     summary = judged.summary
     if not summary.complete or summary.width_mm is None:
         raise InputError(f"{args.judged}: expected a roll that was judged to its end, it says: {summary.reason}")
+    if not args.roll and summary.cameras:
+        cameras = ", ".join(camera.name for camera in summary.cameras)
+        raise ConfigError(
+            f"--roll: expected the roll's name in {args.defects} for a roll of cameras ({cameras}), got none"
+        )
     known = read_known_defects(args.defects)
     name = args.roll or roll_name(Path(summary.source))
     if name not in known:
@@ -72,7 +77,8 @@ def compare(args: argparse.Namespace) -> RollComparison:
         judged.defects,
         width_mm=summary.width_mm,
         length_mm=judged.length_mm,
-        undecided=[(stretch.from_mm, stretch.to_mm) for stretch in summary.undecided],
+        left_mm=judged.left_mm + args.datum_mm,
+        undecided=judged.undecided_boxes(datum_mm=args.datum_mm),
         tolerance_mm=args.tolerance_mm,
         datum_mm=args.datum_mm,
     )

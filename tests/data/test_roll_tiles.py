@@ -179,6 +179,8 @@ def test_no_image_lies_over_a_hole(tmp_path: Path) -> None:
         ("roll,x_mm,y_mm,w_mm,h_mm,kind\nroll0,1,1,nan,1,hole\n", "line 2: expected x_mm and y_mm"),
         ("roll,x_mm,y_mm,w_mm,h_mm,kind\nroll0,1,1,1,one,hole\n", "line 2: expected four numbers"),
         ("roll,x_mm,y_mm,w_mm,h_mm,kind\nroll0,1,1,1,1,Good\n", "the kind of a defect"),
+        (f"roll,x_mm,y_mm,w_mm,h_mm,kind\nroll0,1,1,1,1,{'h' * 200_000}\n", "line 2: expected CSV (field larger than"),
+        (f"roll,x_mm,y_mm,w_mm,h_mm,{'k' * 200_000}\n", "line 1: expected CSV (field larger than"),
         ("roll,x_mm,y_mm,w_mm,h_mm,kind\nroll9,1,1,1,1,hole\n", "expected rolls of"),
         ("roll,x_mm,y_mm,w_mm,h_mm,kind\nroll0,500,1,1,1,hole\n", "expected it on a roll of 200 columns"),
     ],

@@ -76,7 +76,12 @@ def test_the_record_that_overlaps_most_stands_for_a_defect_and_its_errors_are_in
         record(4, (40, 41, 41, 60), is_continuation=True),
     ]
     result = compare_roll(
-        defects, records, width_mm=80.0, length_mm=1000.0, undecided=[(490, 501), (950, 1000)], datum_mm=10.0
+        defects,
+        records,
+        width_mm=80.0,
+        length_mm=1000.0,
+        undecided=[(-np.inf, 490, np.inf, 501), (-np.inf, 950, np.inf, 1000)],
+        datum_mm=10.0,
     )
     assert [one.outcome for one in result.compared] == [Outcome.HIT, Outcome.UNDECIDED, Outcome.MISSED]
     assert result.compared[0].record == records[1]
@@ -89,6 +94,24 @@ def test_the_record_that_overlaps_most_stands_for_a_defect_and_its_errors_are_in
     assert content["false_alarms_per_m2"] == pytest.approx(1 / (80 * 939 * 1e-6))
     assert content["by_kind"]["slub"]["value"] == 1.0
     assert content["errors_mm"]["dw_mm"] == {"median": -1.0, "p90_abs": 1.0}
+
+
+def test_what_one_camera_left_undecided_excuses_nothing_beside_it_and_counts_once() -> None:
+    """A web from column 5 to 85 mm, the cameras' seam at 40 mm; the area against a count of square millimetres."""
+    left, right, whole = (0, 100, 40, 200), (40, 150, 90, 300), (-np.inf, 250, np.inf, 280)
+    gaps = [right, left, whole, (0, 180, 40, 220), (0, 110, 40, 120), (0, 400, 40, 600)]
+    is_open = {(60, 120, 62, 122): False, (20, 120, 22, 122): True, (39, 120, 41, 122): True, (40, 120, 42, 122): False}
+    is_open |= {(60, 160, 62, 162): True, (20, 240, 22, 251): True, (20, 221, 22, 250): False, (90, 260, 91, 261): True}
+    result = compare_roll(
+        [known(box) for box in is_open], [], width_mm=80.0, length_mm=500.0, left_mm=5.0, undecided=gaps
+    )
+    wanted = [Outcome.UNDECIDED if one else Outcome.MISSED for one in is_open.values()]
+    assert [one.outcome for one in result.compared] == wanted
+    y, x = np.mgrid[0:500, 5:85] + 0.5
+    is_judged = np.ones(x.shape, bool)
+    for x0, y0, x1, y1 in gaps:
+        is_judged &= ~((x0 < x) & (x < x1) & (y0 < y) & (y < y1))
+    assert result.area_m2 == pytest.approx(is_judged.sum() * 1e-6)
 
 
 def test_of_records_beside_a_defect_the_nearest_stands_for_it() -> None:

@@ -74,6 +74,34 @@ def test_from_labelled_pictures_to_what_was_found(programs: Programs, tmp_path: 
     assert "expected defects of the roll x, got mixed_1, mixed_2; see --roll" in wrong_roll.mistake()
 
 
+def test_of_several_cameras_one_may_leave_its_side_undecided_and_the_roll_is_named(
+    programs: Programs, tmp_path: Path
+) -> None:
+    """The web's left edge is the datum, at column 20 mm; the seam is at column 520 mm."""
+    cameras = [
+        {"name": "left", "from_mm": -20.0, "to_mm": 500.0, "flat_field_id": None},
+        {"name": "right", "from_mm": 500.0, "to_mm": 1020.0, "flat_field_id": None},
+    ]
+    undecided = [
+        {"from_mm": 10_000.0, "to_mm": 40_000.0, "reason": "left: no lines", "camera": "left"},
+        {"from_mm": 30_000.0, "to_mm": 50_000.0, "reason": "right: no lines", "camera": "right"},
+        {"from_mm": 45_000.0, "to_mm": 50_000.0, "reason": "no web", "camera": None},
+    ]
+    content = summary(source="left: 17/left, right: 17/right", cameras=cameras, undecided=undecided)
+    judged, listed = write_roll(tmp_path / "judged", content, []), tmp_path / "listed.csv"
+    places = [(530, 20_000), (510, 20_000), (510, 42_000), (510, 46_000)]
+    lines = [f"17,{x},{y},5,5,hole" for x, y in places] + ["right,1,1,5,5,hole"]
+    listed.write_text("\n".join(["roll,x_mm,y_mm,w_mm,h_mm,kind", *lines]) + "\n")
+    arguments = ["compare_roll.py", judged, listed, "--datum-mm", "20", "--out", tmp_path / "compared"]
+    assert "--roll: expected the roll's name in" in programs.run(*arguments).mistake()
+    ended = programs.run(*arguments, "--roll", "17")
+    assert ended.code == 0, ended.err
+    with (tmp_path / "compared" / "comparison.csv").open(newline="") as file:
+        assert [row["outcome"] for row in csv.DictReader(file)] == ["missed", "undecided", "missed", "undecided"]
+    found = json.loads((tmp_path / "compared" / "comparison.json").read_text())
+    assert found["area_m2"] == pytest.approx(100 - 0.5 * 30 - 0.5 * 20 - 0.5 * 5)
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

@@ -33,24 +33,33 @@ def read_known_defects(path: Path) -> dict[str, list[KnownDefect]]:
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"defects {path}: cannot be read ({error})") from None
     reader = csv.DictReader(text.splitlines(), skipinitialspace=True)
-    names = [name.strip() for name in reader.fieldnames or []]
-    reader.fieldnames = names
-    if sorted(names) != sorted(COLUMNS):
-        raise InputError(f"defects {path}: expected the columns {', '.join(COLUMNS)}, got {', '.join(names)}")
     found: dict[str, list[KnownDefect]] = {}
-    for row in reader:
-        where = f"defects {path} line {reader.line_num}"
-        try:
-            x, y, w, h = (float(row[name]) for name in ("x_mm", "y_mm", "w_mm", "h_mm"))
-            roll, kind = row["roll"].strip(), row["kind"].strip()
-        except (TypeError, ValueError, AttributeError):
-            raise InputError(f"{where}: expected four numbers in mm, a roll and a kind") from None
-        if not all(map(math.isfinite, (x, y, w, h))) or not (x >= 0 and y >= 0 and w > 0 and h > 0):
-            raise InputError(f"{where}: expected x_mm and y_mm of at least 0, w_mm and h_mm above 0, got {x, y, w, h}")
-        if not roll or not kind or kind.lower() == GOOD or ";" in kind:
-            raise InputError(f"{where}: expected a roll and the kind of a defect, got {roll!r} and {kind!r}")
-        found.setdefault(roll, []).append(KnownDefect(kind=kind, box_mm=(x, y, x + w, y + h)))
+    try:
+        names = [name.strip() for name in reader.fieldnames or []]
+        reader.fieldnames = names
+        if sorted(names) != sorted(COLUMNS):
+            raise InputError(f"defects {path}: expected the columns {', '.join(COLUMNS)}, got {', '.join(names)}")
+        for row in reader:
+            roll, defect = _parse(row, f"defects {path} line {reader.line_num}")
+            found.setdefault(roll, []).append(defect)
+    except csv.Error as error:
+        # The inner reader counts the line that it failed on, DictReader does not.
+        raise InputError(f"defects {path} line {reader.reader.line_num}: expected CSV ({error})") from None
     return found
+
+
+def _parse(row: Mapping[str, str], where: str) -> tuple[str, KnownDefect]:
+    """Give a line's roll and its box."""
+    try:
+        x, y, w, h = (float(row[name]) for name in ("x_mm", "y_mm", "w_mm", "h_mm"))
+        roll, kind = row["roll"].strip(), row["kind"].strip()
+    except (TypeError, ValueError, AttributeError):
+        raise InputError(f"{where}: expected four numbers in mm, a roll and a kind") from None
+    if not all(map(math.isfinite, (x, y, w, h))) or not (x >= 0 and y >= 0 and w > 0 and h > 0):
+        raise InputError(f"{where}: expected x_mm and y_mm of at least 0, w_mm and h_mm above 0, got {x, y, w, h}")
+    if not roll or not kind or kind.lower() == GOOD or ";" in kind:
+        raise InputError(f"{where}: expected a roll and the kind of a defect, got {roll!r} and {kind!r}")
+    return roll, KnownDefect(kind=kind, box_mm=(x, y, x + w, y + h))
 
 
 def write_known_defects(path: Path, known: Mapping[str, Iterable[KnownDefect]]) -> None:

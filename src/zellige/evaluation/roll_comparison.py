@@ -9,6 +9,7 @@ known defects they would meet at other places along the roll.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -94,7 +95,8 @@ def compare_roll(
     *,
     width_mm: float,
     length_mm: float,
-    undecided: Sequence[tuple[float, float]] = (),
+    left_mm: float = 0.0,
+    undecided: Sequence[tuple[float, float, float, float]] = (),
     tolerance_mm: float = 0.0,
     datum_mm: float = 0.0,
 ) -> RollComparison:
@@ -107,7 +109,9 @@ def compare_roll(
         known: of this roll.
         records: of the station.
         width_mm, length_mm: of the web.
-        undecided: stretches along the roll that nobody judged, from and to, mm.
+        left_mm: where the web begins across, mm from column 0.
+        undecided: what nobody judged: x0, y0, x1, y1 in mm from column 0 and line 0. They may overlap and reach beyond
+            the web; a whole width may be infinite.
         tolerance_mm: how far apart boxes of one defect may lie.
         datum_mm: where the records' datum lies across, mm from column 0.
 
@@ -135,20 +139,21 @@ def compare_roll(
                 "the list of this roll?"
             )
     boxes = np.array([box_of(record, datum_mm) for record in records]).reshape(-1, 4)
+    gaps = np.array(undecided, np.float64).reshape(-1, 4)
     compared, is_met = [], np.zeros(len(records), bool)
     for one in known:
         met = _meets(boxes, one.box_mm, tolerance_mm)
         is_met |= met
         best = _best(boxes, met, one.box_mm)
-        is_open = any(start < one.box_mm[3] and one.box_mm[1] < stop for start, stop in undecided)
+        is_open = _overlaps(gaps, one.box_mm).any()
         outcome = Outcome.HIT if best is not None else Outcome.UNDECIDED if is_open else Outcome.MISSED
         compared.append(Compared(known=one, outcome=outcome, record=None if best is None else records[best]))
-    judged_mm = length_mm - sum(stop - start for start, stop in undecided)
+    web = (left_mm, 0.0, left_mm + width_mm, length_mm)
     return RollComparison(
         compared=tuple(compared),
         false_alarms=tuple(r for r, met in zip(records, is_met, strict=True) if not met and not r.is_continuation),
         num_records=len(records),
-        area_m2=max(0.0, width_mm * judged_mm * 1e-6),
+        area_m2=max(0.0, (width_mm * length_mm - _union_mm2(gaps, web)) * 1e-6),
         box_share=float((boxes[:, 2:] - boxes[:, :2]).prod(1).sum() / (width_mm * length_mm)),
         chance_share=_chance(boxes, known, length_mm, tolerance_mm),
         datum_mm=datum_mm,
@@ -161,6 +166,27 @@ def _meets(boxes: Boxes, box: Sequence[float], tolerance_mm: float) -> NDArray[n
     across = (boxes[:, 0] <= x1 + tolerance_mm) & (boxes[:, 2] >= x0 - tolerance_mm)
     met: NDArray[np.bool_] = across & (boxes[:, 1] <= y1 + tolerance_mm) & (boxes[:, 3] >= y0 - tolerance_mm)
     return met
+
+
+def _overlaps(boxes: Boxes, box: Sequence[float]) -> NDArray[np.bool_]:
+    """Which boxes (N, 4) have an area in common with one: (N,)."""
+    x0, y0, x1, y1 = box
+    across = (boxes[:, 0] < x1) & (boxes[:, 2] > x0)
+    shared: NDArray[np.bool_] = across & (boxes[:, 1] < y1) & (boxes[:, 3] > y0)
+    return shared
+
+
+def _union_mm2(boxes: Boxes, web: Sequence[float]) -> float:
+    """Area that boxes (N, 4) take of the web; what several take counts once."""
+    x0, y0, x1, y1 = web
+    inside = np.clip(boxes, (x0, y0, x0, y0), (x1, y1, x1, y1))
+    inside = inside[np.argsort(inside[:, 1])]
+    area = 0.0
+    for left, right in pairwise(np.unique(inside[:, [0, 2]])):
+        starts, stops = inside[(inside[:, 0] <= left) & (inside[:, 2] >= right)][:, [1, 3]].T
+        reached = np.maximum.accumulate(np.append(y0, stops))[:-1]
+        area += (right - left) * np.clip(stops - np.maximum(starts, reached), 0, None).sum()
+    return float(area)
 
 
 def _best(boxes: Boxes, met: NDArray[np.bool_], box: Sequence[float]) -> int | None:

@@ -125,11 +125,27 @@ class JudgedRoll:
 
     def across(self, stretch: RollStretch) -> tuple[float, float]:
         """Give the part of the picture that a stretch takes across, mm from the picture's corner."""
+        low, high = (min(max(place - self.left_mm, 0.0), self.width_mm) for place in self._side(stretch))
+        return low, high
+
+    def undecided_boxes(self, *, datum_mm: float) -> list[tuple[float, float, float, float]]:
+        """Give what was not judged as boxes: x0, y0, x1, y1 in mm from column 0 and line 0, a whole width infinite.
+
+        Args:
+            datum_mm: where the datum lies, mm from column 0.
+        """
+        sides = [self._side(stretch) for stretch in self.summary.undecided]
+        return [
+            (low + datum_mm, stretch.from_mm, high + datum_mm, stretch.to_mm)
+            for (low, high), stretch in zip(sides, self.summary.undecided, strict=True)
+        ]
+
+    def _side(self, stretch: RollStretch) -> tuple[float, float]:
+        """What a stretch takes across, mm from the datum; infinite where it is the whole width."""
         for camera in self.summary.cameras:
             if camera.name == stretch.camera:
-                low, high = camera.from_mm - self.left_mm, camera.to_mm - self.left_mm
-                return min(max(low, 0.0), self.width_mm), min(max(high, 0.0), self.width_mm)
-        return 0.0, self.width_mm
+                return camera.from_mm, camera.to_mm
+        return -math.inf, math.inf
 
     @property
     def seams_mm(self) -> tuple[float, ...]:
