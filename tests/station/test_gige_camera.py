@@ -22,11 +22,13 @@ from tests.station.conftest import Station
 from tests.station.test_camera_frames import check_gapless
 from zellige.core.errors import ConfigError, InputError, StationError
 from zellige.core.image_files import read_pixels
+from zellige.core.types import Color
 from zellige.station import aravis
 from zellige.station.camera_frames import CameraFrame, FrameStatus
 from zellige.station.cli import main
 from zellige.station.gige_camera import GigeCamera
 from zellige.station.gige_stream import CameraSettings
+from zellige.station.sources import Lines, open_source
 
 FAKE = "arv-fake-gv-camera-0.8"
 ADDRESS = "127.0.0.1"
@@ -269,6 +271,24 @@ def test_list_and_grab(fake: StartFake, station: Station, tmp_path: Path) -> Non
     again = station("camera", "grab", "Aravis-Fake-Z1", "--frames", "5", "--out", tmp_path / "o")
     assert again.returncode == 2
     assert "exists already" in again.stderr.splitlines()[-1]
+
+
+def test_a_grab_with_lost_packets_is_a_roll_with_holes(fake: StartFake, station: Station, tmp_path: Path) -> None:
+    fake("-r", "20")  # of a thousand packets
+    size = ["--width", "512", "--height", "64", "--frame-rate", "100", "--packet-size", "1500"]
+    done = station("camera", "grab", ADDRESS, "--frames", "30", "--out", tmp_path / "o", *size)
+    assert done.returncode == 1, done.stderr
+    entries = [json.loads(line) for line in (tmp_path / "o" / "frames.jsonl").read_text("utf-8").splitlines()]
+    assert any(e["status"] == "incomplete" for e in entries)
+    blocks = list(open_source(tmp_path / "o", width_px=512, color=Color.GRAY).blocks())
+    assert len(blocks) == len(entries)
+    for entry, block in zip(entries, blocks, strict=True):
+        assert (block.first_line, block.num_lines) == (entry["first_line"], entry["num_lines"])
+        if isinstance(block, Lines):
+            assert entry["status"] == "complete"
+            assert np.array_equal(block.pixels, read_pixels(tmp_path / "o" / entry["file"]))
+        else:
+            assert block.reason == f"{entry['status']}: {entry['reason']}"
 
 
 def test_interrupt_stops_cleanly(fake: StartFake, tmp_path: Path) -> None:

@@ -27,10 +27,11 @@ from zellige.data.corrected_roll import corrected_roll
 from zellige.data.roll_defects import DrawnDefect, read_roll_defects
 from zellige.data.roll_windows import Window, cut_windows, inside_run, whole_runs
 from zellige.data.splits import Fractions, deal_groups
+from zellige.station.frame_names import natural_order
 from zellige.station.recent_lines import encode_png
-from zellige.station.sources import RAW_SUFFIXES, RollSource, natural_order, open_source
+from zellige.station.sources import RAW_SUFFIXES, RollSource, open_source
 
-_LOOK = 1
+_LOOK = 2
 """Raise it when the same settings give other images, so that an old set is not taken for a new one."""
 _APART_PX = 16
 """How far a good image lies from every drawn box: boxes are drawn by hand."""
@@ -167,6 +168,8 @@ def _write_set(
     with progress("cutting rolls", len(paths)) as advance:
         for name, path in paths.items():
             source = open_source(path, width_px=rolls.width_px, color=rolls.color)
+            for note in source.notes:
+                logger.warning("roll %s: %s", name, note)
             planned = {one.window: one for one in _plan(source, drawn.get(name, ()), rolls)}
             if not any(one.kind == GOOD for one in planned.values()):
                 raise InputError(f"roll {path}: expected room for a good image of {rolls.tile_px} px, got none")

@@ -12,10 +12,9 @@ from typing import Any
 from zellige.core.errors import StationError
 from zellige.station.aravis import list_cameras
 from zellige.station.camera_frames import CameraFrame, FrameStatus
+from zellige.station.frame_record import RECORD
 from zellige.station.gige_camera import GigeCamera
 from zellige.station.gige_stream import CameraSettings
-
-RECORD = "frames.jsonl"
 
 _GRAB_HELP = """Writes DIR/frames.jsonl (one entry per frame: complete, incomplete, missing or lost) and each complete
 or incomplete frame as DIR/NUMBER_STATUS.pgm, uncompressed, so that the disk is all that can slow it down.
@@ -91,7 +90,7 @@ def grab_frames(name: str, settings: CameraSettings, out_dir: Path, *, num_frame
     with GigeCamera(name, settings, max_silence_s=timeout_s) as camera:
         try:
             out_dir.mkdir(parents=True, exist_ok=True)
-            record = (out_dir / RECORD).open("x", encoding="utf-8")
+            record = (out_dir / RECORD).open("x", encoding="utf-8", buffering=1)  # a kill loses one entry at most
         except FileExistsError:
             raise StationError(f"record {out_dir / RECORD}: exists already; use another --out") from None
         with record:

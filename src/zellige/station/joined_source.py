@@ -59,13 +59,19 @@ def join_sources(sources: Sequence[RollSource], names: Sequence[str]) -> RollSou
         ]
         return (*own, *short)
 
+    unsure = (
+        f"camera {name}: from line {source.first_estimated_line} on its lines may not be those of the other cameras: "
+        "it was lost there, and how many lines passed is an estimate"
+        for name, source in zip(names, sources, strict=True)
+        if source.first_estimated_line is not None
+    )
     counts = {source.num_blocks for source in sources}
     return RollSource(
         name=", ".join(f"{name}: {source.name}" for name, source in zip(names, sources, strict=True)),
         width_px=sum(source.width_px for source in sources),
         num_blocks=counts.pop() if len(counts) == 1 else 0,
         blocks=blocks,
-        notes=tuple(f"camera {n}: {note}" for n, s in zip(names, sources, strict=True) for note in s.notes),
+        notes=(*(f"camera {n}: {note}" for n, s in zip(names, sources, strict=True) for note in s.notes), *unsure),
         final_notes=notes,
     )
 
@@ -114,7 +120,10 @@ class _Camera:
         return _Part(pixels)
 
     def _without(self, reason: str, count: int) -> _Part:
-        return _Part(None if self._last_line is None else np.repeat(self._last_line, count, axis=0), reason)
+        if self._last_line is None:
+            return _Part(None, reason)
+        # A view: all cameras together may be away for more lines than there is memory for.
+        return _Part(np.broadcast_to(self._last_line, (count, *self._last_line.shape[1:])), reason)
 
 
 def _joined(parts: Sequence[_Part], names: Sequence[str], line: int, count: int) -> Block:

@@ -7,10 +7,8 @@ whole, because the decoder knows no other way: at most `MAX_PIXELS` (2^28). Long
 
 import re
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +16,8 @@ import numpy as np
 from zellige.core.errors import InputError
 from zellige.core.image_files import IMAGE_SUFFIXES, in_color, read_frame
 from zellige.core.types import Color, Pixels
+from zellige.station.frame_names import frames_by_name, natural_order
+from zellige.station.frame_record import RECORD, read_frame_record
 
 RAW_SUFFIXES = frozenset({".raw", ".bin"})
 _NETPBM_SUFFIXES = frozenset({".pgm", ".ppm"})
@@ -68,6 +68,8 @@ class RollSource:
     """What is to be said when the roll has ended."""
     is_live: bool = False
     """Whether its lines come when they come: waiting for them is no work."""
+    first_estimated_line: int | None = None
+    """From here on the numbers of lines rest on an estimate: the camera was away. None: all are exact."""
 
 
 def open_source(path: Path, *, width_px: int | None, color: Color) -> RollSource:
@@ -190,55 +192,58 @@ def _strips(path: Path, offset: int, num_lines: int, line_shape: tuple[int, ...]
 # A folder of frames
 
 
-def natural_order(path: Path) -> tuple[list[tuple[int, str]], str]:
-    """Sort key: numbers in a name count as numbers, so frame_2 comes before frame_10.
-
-    Example:
-        >>> [p.name for p in sorted(map(Path, ("f10.png", "f2.png", "f1.png")), key=natural_order)]
-        ['f1.png', 'f2.png', 'f10.png']
-    """
-    parts = re.split(r"(\d+)", path.stem)
-    return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts], path.name
-
-
 def _open_folder(folder: Path, expected_width: int | None, color: Color) -> RollSource:
     found = [path for path in folder.iterdir() if path.is_file() and path.suffix.lower() in IMAGE_SUFFIXES]
     if not found:
         raise InputError(f"roll {folder}: expected at least one frame ({', '.join(sorted(IMAGE_SUFFIXES))})")
     paths = sorted(found, key=natural_order)
     height, width = _usual_size(paths, expected_width, color, folder)
-    missing, notes = _missing_lines(paths, height)
+    first_estimated_line = None
+    if (folder / RECORD).exists():
+        record = read_frame_record(folder, paths, height)
+        frames, notes, first_estimated_line = record.frames, record.notes, record.first_estimated_line
+    else:
+        frames, notes = frames_by_name(paths, height)
 
     def blocks() -> Iterator[Block]:
         line, before = 0, None
-        for path, lines_before in zip(paths, missing, strict=True):
-            if lines_before:
-                yield Hole(first_line=line, num_lines=lines_before, reason=f"missing: no frames before {path.name}")
-                line += lines_before
-            block, before = _read_block(path, line, height, before, width, color)
+        for frame in frames:
+            block: Block
+            if frame.path is None:
+                block = Hole(first_line=line, num_lines=frame.num_lines, reason=frame.reason)
+            else:
+                block, before = _read_block(frame.path, frame.num_lines, line, height, before, width, color)
             yield block
             line += block.num_lines
 
-    num_blocks = len(paths) + sum(n > 0 for n in missing)
-    return RollSource(name=str(folder), width_px=width, num_blocks=num_blocks, blocks=blocks, notes=notes)
+    return RollSource(
+        name=str(folder),
+        width_px=width,
+        num_blocks=len(frames),
+        blocks=blocks,
+        notes=notes,
+        first_estimated_line=first_estimated_line,
+    )
 
 
 def _read_block(
-    path: Path, line: int, height: int, before: Pixels | None, width: int, color: Color
+    path: Path, num_lines: int, line: int, height: int, before: Pixels | None, width: int, color: Color
 ) -> tuple[Block, Pixels | None]:
     """Read a frame, or say why its lines are a hole; returns its pixels too, for the comparison with the next one."""
     try:
         pixels = read_frame(path, color=color).pixels
     except InputError as error:
-        return Hole(first_line=line, num_lines=height, reason=str(error)), None
+        return Hole(first_line=line, num_lines=num_lines or height, reason=str(error)), None
     reason = ""
     if pixels.shape[1] != width:
         reason = f"wrong width: {path.name}: expected {width} px, got {pixels.shape[1]} px"
+    elif num_lines not in (0, len(pixels)):
+        reason = f"wrong height: {path.name}: expected the {num_lines} lines of {RECORD}, got {len(pixels)}"
     elif before is not None and np.array_equal(pixels, before) and int(pixels.min()) != int(pixels.max()):
         # No camera sees the same noise twice: it gave the buffer again, and the lines of this one were never seen.
         reason = f"doubled: {path.name} is the frame before it again"
     if reason:
-        return Hole(first_line=line, num_lines=len(pixels), reason=reason), pixels
+        return Hole(first_line=line, num_lines=num_lines or len(pixels), reason=reason), pixels
     return Lines(first_line=line, pixels=pixels), pixels
 
 
@@ -252,25 +257,3 @@ def _usual_size(paths: Sequence[Path], width: int | None, color: Color, folder: 
         except InputError as error:
             reason = reason or str(error)
     raise InputError(f"roll {folder}: expected at least one usable frame, got none; the first: {reason}")
-
-
-def _missing_lines(paths: Sequence[Path], height: int) -> tuple[list[int], tuple[str, ...]]:
-    """Lines that are missing before each frame, from the last number in its name: a frame's number, or its first line.
-
-    Raises:
-        InputError: two frames of one number.
-    """
-    none = [0] * len(paths)
-    found = [re.findall(r"\d+", path.stem) for path in paths]
-    if not all(found):
-        return none, ("names without numbers: a missing frame cannot be seen",)
-    numbers = [int(digits[-1]) for digits in found]
-    steps = [after - before for before, after in pairwise(numbers)]
-    for step, (before, after) in zip(steps, pairwise(paths), strict=True):
-        if step == 0:
-            raise InputError(f"roll {after.parent}: doubled: {before.name} and {after.name} have the same number")
-    common = Counter(steps).most_common(1)[0][0] if steps else 1
-    unit = height if common == height else 1
-    if sum(step != unit for step in steps) * 2 > len(steps):
-        return none, ("the numbers in the names do not count frames or lines: a missing frame cannot be seen",)
-    return [0, *(max(0, step - unit) * (height // unit) for step in steps)], ()
