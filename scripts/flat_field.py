@@ -41,8 +41,14 @@ def main() -> int:
 
 
 def read_lines(paths: list[Path]) -> Pixels:
-    blocks = [read_pixels(path) for path in paths]
-    for path, block in zip(paths, blocks, strict=True):
+    """Join the lines of images; frames of which `camera grab` did not get all packets are left out."""
+    whole = [path for path in paths if not path.stem.endswith("_incomplete")]
+    if not whole:
+        raise InputError(f"image {paths[0]}: expected a complete frame, got {len(paths)} incomplete alone")
+    if len(whole) < len(paths):
+        print(f"left out: {len(paths) - len(whole)} incomplete frames", file=sys.stderr)
+    blocks = [read_pixels(path) for path in whole]
+    for path, block in zip(whole, blocks, strict=True):
         if block.shape[1:] != blocks[0].shape[1:]:
             raise InputError(f"image {path}: expected lines of shape {blocks[0].shape[1:]}, got {block.shape[1:]}")
     return np.concatenate(blocks)

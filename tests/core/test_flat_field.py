@@ -209,11 +209,12 @@ def test_the_script_writes_it_or_says_why_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     main = runpy.run_path(str(PROJECT / "scripts/flat_field.py"))["main"]
-    for name, lines in {"dark": DARK, "bright": BRIGHT}.items():
+    for name, lines in {"dark": DARK, "bright": BRIGHT, "1_incomplete": 0 * BRIGHT}.items():
         cv2.imwrite(str(tmp_path / f"{name}.png"), lines)
 
-    def run(dark: str, bright: str) -> int:
-        arguments = ["--dark", tmp_path / f"{dark}.png", "--bright", tmp_path / f"{bright}.png", "--target-dn", 180]
+    def run(dark: str, *bright: str) -> int:
+        images = [tmp_path / f"{name}.png" for name in bright]
+        arguments = ["--dark", tmp_path / f"{dark}.png", "--bright", *images, "--target-dn", 180]
         monkeypatch.setattr(sys, "argv", ["flat_field", *map(str, arguments), "--out", str(tmp_path / "x.flat.json")])
         return main()
 
@@ -226,3 +227,8 @@ def test_the_script_writes_it_or_says_why_not(
     expected = estimate_flat_field(DARK, BRIGHT, target_dn=180)
     assert read_flat_field(tmp_path / "x.flat.json").id == expected.id
     assert f"flat field {expected.id}" in capsys.readouterr().out
+    assert run("dark", "bright", "1_incomplete") == 0
+    assert capsys.readouterr().err == "left out: 1 incomplete frames\n"
+    assert read_flat_field(tmp_path / "x.flat.json").id == expected.id
+    assert run("dark", "1_incomplete") == 2
+    assert "expected a complete frame, got 1 incomplete alone" in capsys.readouterr().err
