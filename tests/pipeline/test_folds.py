@@ -2,14 +2,20 @@
 
 import csv
 import json
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from hydra import initialize_config_dir
+from omegaconf import OmegaConf
 from sklearn.metrics import accuracy_score
 
-from tests.conftest import Ended, Programs, save_image, texture
+from tests.conftest import PROJECT, Ended, Programs, save_image, texture
 from tests.pipeline.conftest import parents_of, store_rows, times_of
+from zellige.comparison_plan import compose_run
+from zellige.config import register_schemas
+from zellige.config_data import load_data
 
 KINDS = {"good": 12, "dark": 8, "light": 8}
 
@@ -64,6 +70,18 @@ def test_what_is_finished_is_kept_and_the_rest_is_made(crossed: Crossed) -> None
     assert (crossed.root / "runs/c-fold2/c-fold2.zellige").is_file()
     assert "run_name=c-final" in crossed.ended.out
     assert "folds=" not in crossed.ended.out.splitlines()[-1]
+
+
+def test_the_printed_run_has_labelled_defects_to_learn_from(crossed: Crossed) -> None:
+    """The folds deal all images; a run without them needs shares, whose defaults hold no defects back for training."""
+    command = json.loads((crossed.root / "runs/c/folds.json").read_text(encoding="utf-8"))["next"]["command"]
+    assert command in crossed.ended.out
+    register_schemas()
+    with initialize_config_dir(str(PROJECT / "configs"), version_base="1.3"):
+        config = OmegaConf.to_object(compose_run(shlex.split(command)[2:], "test"))
+    splits, _ = load_data(config.data, config.model)
+    assert {sample.kind for sample in splits.train_defects} == {"dark", "light"}
+    assert {"dark", "light"} <= {sample.kind for sample in splits.val}
 
 
 def test_every_image_is_judged_once(crossed: Crossed) -> None:
