@@ -8,7 +8,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -100,24 +101,23 @@ def run_children(
     waiting = [child for child in children if child.run_name not in finished]
     running: list[_Running] = []
     started, total = time.monotonic(), len(waiting)
-    try:
-        while waiting or running:
-            while waiting and len(running) < jobs:
-                running.append(_start(waiting.pop(0), logs))
-            time.sleep(_POLL_S)
-            for ended in [one for one in running if one.process.poll() is not None]:
-                running.remove(ended)
-                outcomes[ended.child.run_name] = outcome = _end(ended)
-                done = total - len(waiting) - len(running)
-                log.info("%s", _progress_words(outcome, done, total, time.monotonic() - started))
-                if outcome.report is None and stops_at_failure:
-                    waiting.clear()
-    finally:
-        for one in running:
-            one.process.send_signal(signal.SIGINT)
-        for one in running:
-            one.process.wait()
-            one.output.close()
+    with _interrupts_remembered() as pressed:
+        try:
+            while waiting or running:
+                while waiting and len(running) < jobs and not pressed:
+                    running.append(_start(waiting.pop(0), logs))
+                if pressed:
+                    raise KeyboardInterrupt
+                time.sleep(_POLL_S)
+                for ended in [one for one in running if one.process.poll() is not None]:
+                    running.remove(ended)
+                    outcomes[ended.child.run_name] = outcome = _end(ended)
+                    done = total - len(waiting) - len(running)
+                    log.info("%s", _progress_words(outcome, done, total, time.monotonic() - started))
+                    if outcome.report is None and stops_at_failure:
+                        waiting.clear()
+        finally:
+            _interrupt(running, pressed)
     return [outcomes[child.run_name] for child in children if child.run_name in outcomes]
 
 
@@ -175,6 +175,30 @@ def _start(child: Child, logs: Path) -> _Running:
         start_new_session=True,
     )
     return _Running(child=child, process=process, output=output, started=time.monotonic())
+
+
+@contextmanager
+def _interrupts_remembered() -> Iterator[list[int]]:
+    """Remember Ctrl-C: raised while a process is being started it would leave that process to itself."""
+    pressed: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, _: pressed.append(number))
+    try:
+        yield pressed
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _interrupt(running: Sequence[_Running], pressed: list[int]) -> None:
+    """Let runs take back what they did and wait for them; Ctrl-C that comes meanwhile is passed on too."""
+    pressed.append(signal.SIGINT)
+    while any(one.process.poll() is None for one in running):
+        if pressed:
+            pressed.clear()
+            for one in running:
+                one.process.send_signal(signal.SIGINT)
+        time.sleep(_POLL_S)
+    for one in running:
+        one.output.close()
 
 
 def _end(ended: _Running) -> Outcome:
