@@ -222,6 +222,7 @@ class SupervisedConfig:
     balance: float = 0.5
     crops: str = "random"
     crop_px: int | None = None
+    crop_zoom: float = 0.0
     draws_per_image: int = 1
     num_workers: int = 0
     cache_mb: int = 2048

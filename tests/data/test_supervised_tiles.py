@@ -232,6 +232,33 @@ def test_small_crops_lie_on_defects_and_keep_them_off_their_borders(tmp_path: Pa
                 assert np.quantile(seen, [0.02, 0.98]).tolist() == [4, 27]
 
 
+def test_every_other_crop_is_zoomed_with_its_labels(tmp_path: Path) -> None:
+    """A defect of 24 px shows as large as the crop's own scale makes it: up to 1.5 times larger or smaller."""
+    tiles = supervised([sample(tmp_path, "a", {"hole": (100, 90, 124, 114)}, size=(256, 256))], TILES)
+    drawn = [tiles.draw(0, crops="random", seed=(seed,), crop_px=96, crop_zoom=0.5) for seed in range(300)]
+    assert {tile.pixels.shape[-2:] for tile in drawn} == {(96, 96)}
+    whole = [
+        tile for tile in drawn if len(tile.boxes) and tile.boxes[0, :2].min() > 0 and tile.boxes[0, 2:4].max() < 96
+    ]
+    sides = np.array([tile.boxes[0, 2:4] - tile.boxes[0, :2] for tile in whole])
+    assert np.allclose(sides[:, 0], sides[:, 1])
+    assert 0.35 < np.mean(np.abs(sides[:, 0] - 24) < 1e-3) < 0.65
+    assert 15.5 < sides.min() < 18
+    assert 32 < sides.max() < 36.5
+    for tile, side in zip(whole, sides[:, 0], strict=True):
+        shown = np.argwhere(tile.kind_mask)
+        assert np.abs(np.ptp(shown, axis=0) + 1 - side).max() <= 1
+        assert np.abs(shown.min(axis=0) - tile.boxes[0, [1, 0]]).max() <= 1
+
+
+def test_a_zoomed_crop_shows_no_more_than_there_is(tmp_path: Path) -> None:
+    tiles = supervised(
+        [sample(tmp_path, "a", {"hole": (5, 5, 20, 20)}, size=(34, 200))], replace(TILES, height=32, width=32)
+    )
+    drawn = [tiles.draw(0, crops="random", seed=(seed,), crop_zoom=1.0) for seed in range(50)]
+    assert {tile.pixels.shape[-2:] for tile in drawn} == {(32, 32)}
+
+
 @pytest.mark.parametrize(("balance", "shares"), [(0.0, (0.8, 0.16, 0.04)), (1.0, (1 / 3, 1 / 3, 1 / 3))])
 def test_the_order_of_an_epoch(tmp_path: Path, balance: float, shares: tuple[float, ...]) -> None:
     good = [sample(tmp_path, f"good{i}", size=(32, 48)) for i in range(20)]

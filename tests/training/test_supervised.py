@@ -185,6 +185,8 @@ def test_a_loss_that_is_no_number_ends_the_fit_and_keeps_the_last_weights(tmp_pa
         ({"clip_norm": 0.0}, r"trainer\.clip_norm: expected a number above 0, or null, got 0"),
         ({"average": 1.0}, r"trainer\.average: expected 0 to below 1, got 1"),
         ({"crop_px": 40}, r"trainer\.crop_px: expected a multiple of 32 from 32 to 4096, got 40"),
+        ({"crop_zoom": 1.5}, r"trainer\.crop_zoom: expected 0 to 1, got 1\.5"),
+        ({"crop_zoom": 0.2, "crops": "grid"}, r"trainer\.crop_zoom: expected trainer\.crops=random with it, got grid"),
         ({"crop_px": 32, "crops": "grid"}, r"trainer\.crop_px: expected trainer\.crops=random with it, got grid"),
         ({"crops": "some"}, r"trainer\.crops: expected one of random, grid, got 'some'"),
         ({"draws_per_image": 0}, r"trainer\.draws_per_image: expected 1 to 1000, got 0"),

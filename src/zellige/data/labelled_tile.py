@@ -5,6 +5,7 @@ Shapes: a tile (C, h, w), M boxes (x0, y0, x1, y1 in its px, number of the kind)
 
 from dataclasses import dataclass, replace
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -38,6 +39,22 @@ class LabelledTile:
         counts = np.bincount(self.kind_mask.ravel())[1:]
         found = int(counts.argmax()) + 1 if counts.any() else 0
         return replace(self, kind=found, has_mask=self.has_mask or found == 0)
+
+    def brought_to(self, height: int, width: int) -> "LabelledTile":
+        """Resize pixels, mask and boxes: by areas where it gets smaller, linearly where it gets larger."""
+        h, w = self.kind_mask.shape
+        if (h, w) == (height, width):
+            return self
+        how = cv2.INTER_AREA if height < h else cv2.INTER_LINEAR
+        channels = [cv2.resize(channel, (width, height), interpolation=how) for channel in self.pixels]
+        boxes = self.boxes.copy()
+        boxes[:, :4] *= np.array([width / w, height / h] * 2, np.float32)
+        return replace(
+            self,
+            pixels=np.stack(channels).astype(np.uint8, copy=False),
+            kind_mask=cv2.resize(self.kind_mask, (width, height), interpolation=cv2.INTER_NEAREST).astype(np.uint8),
+            boxes=boxes,
+        ).with_its_kind()
 
 
 def clipped(boxes: Boxes, corner: tuple[int, int], size: tuple[int, int]) -> Boxes:

@@ -6,6 +6,7 @@ goes on after a kill, and one with other workers, sees the same tiles to the bit
 
 import hashlib
 import logging
+import math
 import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -27,6 +28,8 @@ _ON_DEFECT = 0.75
 _MARGIN = 0.125
 """Share of a crop's side by which the pixel of the defect keeps away from the crop's border, where the frame lets it:
 half a defect has no kind."""
+_ZOOMED = 0.5
+"""Share of the random crops that are zoomed: resizing blurs, and the net is to see what is not blurred too."""
 
 
 class SupervisedTiles:
@@ -116,7 +119,9 @@ class SupervisedTiles:
         drawn = np.minimum(np.searchsorted(edges, steps, side="right"), len(edges) - 1)
         return np.asarray(self._usable[rng.permutation(drawn)])
 
-    def draw(self, index: int, *, crops: str, seed: Sequence[int], crop_px: int | None = None) -> LabelledTile:
+    def draw(
+        self, index: int, *, crops: str, seed: Sequence[int], crop_px: int | None = None, crop_zoom: float = 0.0
+    ) -> LabelledTile:
         """Draw one tile of an image and augment it.
 
         Args:
@@ -124,11 +129,14 @@ class SupervisedTiles:
             crops: "random": anywhere, three of four on a defect where there is one; "grid": one of evaluation's.
             seed: decides place and augmentation.
             crop_px: side of a random crop, at most that of evaluation's tile, which it is if not given.
+            crop_zoom: every other random crop shows up to this share more or less and is brought to its size.
         """
         frame, rng = self._frame(index), np.random.default_rng([*seed])
         size = frame.tile_size if crop_px is None else (crop_px, crop_px)
-        place = frame.corners[rng.integers(len(frame.corners))] if crops == "grid" else _anywhere(frame, size, rng)
-        return self._augment().labelled(frame.tile(*place, size), seed=int(rng.integers(2**63)))
+        shown = _zoomed(size, frame, crop_zoom, rng) if crop_zoom else size
+        place = frame.corners[rng.integers(len(frame.corners))] if crops == "grid" else _anywhere(frame, shown, rng)
+        tile = frame.tile(*place, shown).brought_to(*size)
+        return self._augment().labelled(tile, seed=int(rng.integers(2**63)))
 
     def _augment(self) -> Augment:
         """The augmentation of this thread: it holds random states while it works."""
@@ -156,6 +164,14 @@ def kinds_of(samples: Sequence[Sample]) -> list[str]:
     """Name the kinds of defects that samples show, once each, sorted: those of the boxes, else the image's one kind."""
     found = {name for sample in samples for name in ({box.kind for box in sample.boxes} or {sample.kind})}
     return sorted(found - {GOOD, MIXED})
+
+
+def _zoomed(size: tuple[int, int], frame: LabelledFrame, zoom: float, rng: np.random.Generator) -> tuple[int, int]:
+    """Choose how much a crop of `size` (h, w) shows: no more than there is, and of the same shape."""
+    most = math.log1p(zoom)
+    factor = math.exp(rng.uniform(-most, most)) if rng.random() < _ZOOMED else 1.0
+    factor = min(factor, *(there / side for there, side in zip(frame.numbers.shape, size, strict=True)))
+    return round(size[0] * factor), round(size[1] * factor)
 
 
 def _anywhere(frame: LabelledFrame, size: tuple[int, int], rng: np.random.Generator) -> tuple[int, int]:

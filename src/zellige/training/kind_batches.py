@@ -30,6 +30,7 @@ def drawn_batches(
     seed: Sequence[int],
     crops: str,
     crop_px: int | None,
+    crop_zoom: float,
     batch_size: int,
     num_workers: int,
     device: torch.device,
@@ -40,15 +41,17 @@ def drawn_batches(
         tiles: where from.
         order: of each tile its place in the epoch of all processes and the number of its image.
         seed: of the epoch; with a tile's place it decides where the tile lies and how it is changed.
-        crops, crop_px: see `SupervisedTiles.draw`.
+        crops, crop_px, crop_zoom: see `SupervisedTiles.draw`.
         batch_size: tiles in a batch; the last may hold fewer.
         num_workers: threads; 0 makes each batch when it is asked for.
         device: of the batches.
     """
 
+    def draw(place: int, index: int) -> LabelledTile:
+        return tiles.draw(index, crops=crops, seed=(*seed, place), crop_px=crop_px, crop_zoom=crop_zoom)
+
     def make(start: int) -> Batch:
-        part = order[start : start + batch_size]
-        return collate([tiles.draw(index, crops=crops, seed=(*seed, place), crop_px=crop_px) for place, index in part])
+        return collate([draw(place, index) for place, index in order[start : start + batch_size]])
 
     for batch in _made_ahead(make, range(0, len(order), batch_size), num_workers):
         yield to_device(batch, device)

@@ -171,6 +171,7 @@ def _lessons(
             seed=(recipe.seed, number),
             crops=recipe.crops,
             crop_px=recipe.crop_px,
+            crop_zoom=recipe.crop_zoom,
             batch_size=recipe.batch_size,
             num_workers=recipe.num_workers,
             device=device,
@@ -185,6 +186,7 @@ def _lessons(
         "balance": recipe.balance,
         "crops": recipe.crops,
         "crop_px": recipe.crop_px,
+        "crop_zoom": recipe.crop_zoom,
         "num_draws": num_draws,
         "slow": recipe.backbone_rate,
     }

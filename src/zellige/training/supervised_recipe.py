@@ -31,6 +31,9 @@ class SupervisedRecipe:
     crop_px: int | None = None
     """Side of the random crops; of the tile if not given. A net without a fixed size learns small defects sooner from
     small crops: of each it sees less that is good."""
+    crop_zoom: float = 0.0
+    """Every other random crop shows up to this share more or less and is brought to its size: products whose parts and
+    defects vary in size, of which few sizes were seen."""
     draws_per_image: int = 1
     """Tiles of an epoch, as a multiple of the training images."""
     num_workers: int = 0
@@ -52,6 +55,10 @@ class SupervisedRecipe:
                 raise ConfigError(f"trainer.{name}: expected 0 to 1, got {getattr(self, name)}")
 
     def _check_crop(self) -> None:
+        if not 0 <= self.crop_zoom <= 1:
+            raise ConfigError(f"trainer.crop_zoom: expected 0 to 1, got {self.crop_zoom}")
+        if self.crop_zoom and self.crops != "random":
+            raise ConfigError(f"trainer.crop_zoom: expected trainer.crops=random with it, got {self.crops}")
         if self.crop_px is None:
             return
         if not 32 <= self.crop_px <= 4096 or self.crop_px % 32:
