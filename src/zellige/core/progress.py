@@ -1,23 +1,30 @@
-"""A progress bar on long work: shown on a terminal, silent elsewhere."""
+"""A progress bar on long work: drawn on a terminal, a line of the log each minute elsewhere."""
 
+import logging
 import os
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+log = logging.getLogger(__name__)
+
 _SHOWN_AFTER_S = 1.0
+_LOGGED_EVERY_S = 60.0
 
 
 @contextmanager
 def progress(title: str, total: int) -> Iterator[Callable[..., None]]:
     """Show a bar on standard error once the work has taken a second, and give a function that advances it by one.
 
-    The function may be given a note, such as a loss, which stands behind the bar until the next one.
+    The function may be given a note, such as a loss, which stands behind the bar until the next one. Where standard
+    error is no terminal, the log gets a line in its stead, once a minute at most.
     """
-    is_first = os.environ.get("RANK", "0") == "0"  # of the processes that torchrun started
-    if not (sys.stderr.isatty() and is_first):
+    if os.environ.get("RANK", "0") != "0":  # of the processes that torchrun started
         yield lambda note="": None
+        return
+    if not sys.stderr.isatty():
+        yield _logged(title, total)
         return
     # Only here: a station without a terminal does not load it.
     from rich.console import Console
@@ -33,3 +40,20 @@ def progress(title: str, total: int) -> Iterator[Callable[..., None]]:
             bar.update(task, advance=1, visible=time.monotonic() - start > _SHOWN_AFTER_S, note=note)
 
         yield advance
+
+
+def _logged(title: str, total: int) -> Callable[..., None]:
+    start = said = time.monotonic()
+    done = 0
+
+    def advance(note: str = "") -> None:
+        nonlocal said, done
+        done += 1
+        now = time.monotonic()
+        if now - said < _LOGGED_EVERY_S or done >= total:
+            return
+        said = now
+        left_min = (now - start) / done * (total - done) / 60
+        log.info("%s: %d of %d%s, about %.0f min left", title, done, total, f", {note}" if note else "", left_min)
+
+    return advance
