@@ -42,6 +42,7 @@ _BAND = 0.15
 """Standard deviation, cycles per px, of the band in which phases count: above it there is noise alone."""
 _NUM_STEPS = 20
 _SMALL_STEP_PX = 0.003
+_BLOCK = 1024
 _DAMPING = 1e-3
 _TUKEY = 4.685
 _TIE = 0.02
@@ -223,30 +224,37 @@ def _refine(template: Floats, image: Floats, mask: Mask | None, start: tuple[flo
     if abs(dy) > limits[0] or abs(dx) > limits[1]:
         return Shift(dy_px=dy, dx_px=dx, quality=0.0)
     moved, fixed, counts = _overlap(template, image, mask, dy, dx)
-    return Shift(dy_px=dy, dx_px=dx, quality=_correlation(moved[counts], fixed[counts]))
+    if counts is not None:
+        moved, fixed = moved[counts], fixed[counts]
+    return Shift(dy_px=dy, dx_px=dx, quality=_correlation(moved, fixed))
 
 
-def _overlap(template: Floats, image: Floats, mask: Mask | None, dy: float, dx: float) -> tuple[Floats, Floats, Mask]:
+def _overlap(
+    template: Floats, image: Floats, mask: Mask | None, dy: float, dx: float
+) -> tuple[Floats, Floats, Mask | None]:
     """The moved template, the image and what counts, where all the template's pixels come from inside it."""
     height, width = image.shape
     y, x = math.ceil(abs(dy)) + 2, math.ceil(abs(dx)) + 2
     inside = (slice(y, height - y), slice(x, width - x))
     moved = np.asarray(_moved(template, dy, dx), np.float32)[inside]
-    return moved, image[inside], np.ones(moved.shape, np.bool_) if mask is None else mask[inside]
+    return moved, image[inside], None if mask is None else mask[inside]
 
 
-def _step(moved: Floats, fixed: Floats, counts: Mask) -> tuple[float, float]:
+def _step(moved: Floats, fixed: Floats, counts: Mask | None) -> tuple[float, float]:
     """One step of Gauss and Newton for shift, gain and offset, weighted by how well each pixel fits already."""
-    gy, gx = np.zeros_like(moved), np.zeros_like(moved)
-    gy[1:-1], gx[:, 1:-1] = (moved[2:] - moved[:-2]) / 2, (moved[:, 2:] - moved[:, :-2]) / 2
-    energy = np.where(counts, gy**2 + gx**2, 0)
+    down, right = moved[2:, 1:-1] - moved[:-2, 1:-1], moved[1:-1, 2:] - moved[1:-1, :-2]
+    energy = down * down
+    energy += right * right
+    if counts is not None:
+        energy *= counts[1:-1, 1:-1]
     points = np.flatnonzero(energy > energy.mean())
     points = points[:: 1 + len(points) // _MOST_POINTS]
     if len(points) < 16:
         return 0.0, 0.0
-    levels = moved.flat[points].astype(np.float64)
-    values = fixed.flat[points].astype(np.float64)
-    columns = np.stack([-gy.flat[points], -gx.flat[points], levels, np.ones(len(points))], axis=1)
+    y, x = np.divmod(points, energy.shape[1])
+    levels, values = (grid[y + 1, x + 1].astype(np.float64) for grid in (moved, fixed))
+    slopes = [np.take(grid, points).astype(np.float64) / -2 for grid in (down, right)]
+    columns = np.stack([*slopes, levels, np.ones(len(points))], axis=1)
     weights = np.ones(len(points))
     for with_shift in (False, True):
         # First gain and offset alone say what fits; the shift is found on that.
@@ -272,6 +280,13 @@ def _correlation(first: Floats, second: Floats) -> float:
     """Correlation coefficient of two sets of gray levels; 0 where one of them is flat."""
     if not first.size:
         return 0.0
-    a, b = (one - one.mean(dtype=np.float64) for one in (first, second))
-    spread = math.sqrt(float((a * a).sum()) * float((b * b).sum()))
-    return float((a * b).sum()) / spread if spread else 0.0
+    a, b = (one.ravel() - one.mean(dtype=np.float64).astype(np.float32) for one in (first, second))
+    spread = math.sqrt(_dot(a, a) * _dot(b, b))
+    return _dot(a, b) / spread if spread else 0.0
+
+
+def _dot(a: Floats, b: Floats) -> float:
+    """Sum of products, in blocks: of millions float32 alone would lose what matters."""
+    whole = len(a) // _BLOCK * _BLOCK
+    blocks = np.einsum("ij,ij->i", a[:whole].reshape(-1, _BLOCK), b[:whole].reshape(-1, _BLOCK))
+    return float(blocks.sum(dtype=np.float64)) + float(a[whole:] @ b[whole:])
