@@ -116,6 +116,8 @@ def run_children(
                     log.info("%s", _progress_words(outcome, done, total, time.monotonic() - started))
                     if outcome.report is None and stops_at_failure:
                         waiting.clear()
+            if pressed:
+                raise KeyboardInterrupt
         finally:
             _interrupt(running, pressed)
     return [outcomes[child.run_name] for child in children if child.run_name in outcomes]

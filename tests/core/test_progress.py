@@ -27,6 +27,18 @@ def test_without_a_terminal_the_log_says_now_and_then_how_far_it_is(
     ]
 
 
+def test_what_was_done_before_tells_nothing_of_the_time_left(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    clock = [1000.0]
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: False, raising=False)
+    with caplog.at_level(logging.INFO), progress("fit", 32, 20) as advance:
+        clock[0] += 120
+        advance()
+    assert caplog.messages == ["fit: 21 of 32, about 22 min left"]
+
+
 def test_other_processes_of_a_run_say_nothing(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

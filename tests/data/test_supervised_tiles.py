@@ -132,7 +132,7 @@ def test_what_cannot_teach_is_left_out(tmp_path: Path, caplog: pytest.LogCapture
     assert {row[4] for tile in tiles.tiles_of(1) for row in tile.boxes} == {1}
     other = supervised([sample(tmp_path, "good"), both], TILES, kinds=("hole",))
     assert other.usable.tolist() == [0]
-    assert "of a kind that is not in the training split (dent)" in caplog.text
+    assert "of a kind that the model does not have (dent)" in caplog.text
 
 
 def test_a_small_frame_is_mirrored_with_its_boxes(tmp_path: Path) -> None:
@@ -172,6 +172,7 @@ def test_drawn_tiles_depend_on_their_seed_alone(tmp_path: Path) -> None:
     assert len({tile.pixels.tobytes() for (index, _), tile in seen.items() if index == 1}) > 6
     assert first.fingerprint() == second.fingerprint()
     assert first.fingerprint() != supervised(samples, TILES, "flips").fingerprint()
+    assert first.fingerprint() != supervised(samples, replace(TILES, overlap_px=8)).fingerprint()
 
 
 @pytest.mark.parametrize("policy", ["flips", "labelled", "labelled_turns"])
@@ -249,6 +250,23 @@ def test_every_other_crop_is_zoomed_with_its_labels(tmp_path: Path) -> None:
         shown = np.argwhere(tile.kind_mask)
         assert np.abs(np.ptp(shown, axis=0) + 1 - side).max() <= 1
         assert np.abs(shown.min(axis=0) - tile.boxes[0, [1, 0]]).max() <= 1
+
+
+def test_a_thin_defect_stays_in_a_crop_that_shows_more(tmp_path: Path) -> None:
+    tiles = supervised([sample(tmp_path, "a", {"hole": (20, 100, 236, 101)}, size=(256, 256))], TILES)
+    drawn = [tiles.draw(0, crops="random", seed=(seed,), crop_px=96, crop_zoom=1.0) for seed in range(100)]
+    shown = [tile for tile in drawn if tile.pixels.max() > 80]
+    assert len(shown) > 60
+    assert all(tile.kind == 2 and tile.kind_mask.any() for tile in shown)
+
+
+def test_a_defect_that_nobody_placed_is_drawn_whole(tmp_path: Path) -> None:
+    """What a crop shows would else be called a defect where it shows none."""
+    bare = sample(tmp_path, "a", {"hole": (5, 5, 9, 9)}, has_mask=False, has_boxes=False, size=(64, 96))
+    tiles = supervised([bare], RESIZE)
+    whole = tiles.tiles_of(0)[0].pixels
+    drawn = [tiles.draw(0, crops="random", seed=(seed,), crop_zoom=1.0) for seed in range(20)]
+    assert all(np.array_equal(tile.pixels, whole) and tile.kind == 2 for tile in drawn)
 
 
 def test_a_zoomed_crop_shows_no_more_than_there_is(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 import json
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -22,8 +23,8 @@ from tests.training.toy_supervised import GEOMETRY, SupervisedToy, small_sets
 from zellige.core.errors import ConfigError, InputError
 from zellige.core.types import Geometry, GeometryMode
 from zellige.data.dataset import TileDataset
-from zellige.training import gradient
-from zellige.training.resume import RESUME_FILE
+from zellige.training import gradient, loop
+from zellige.training.resume import RESUME_FILE, Progress, save_progress
 from zellige.training.supervised import SupervisedFitReport, fit
 
 QUICK: dict[str, Any] = {"epochs": 3, "batch_size": 4, "learning_rate": 0.05, "warmup_epochs": 0, "patience": None}
@@ -168,6 +169,33 @@ def test_a_killed_fit_goes_on_and_ends_as_if_nothing_had_been(tmp_path: Path) ->
     curves = [(tmp_path / name / "learning_curve.json").read_text() for name in ("whole", "killed")]
     assert curves[0] == curves[1]
     assert (found.best_epoch, found.best_val_loss) == (expected.best_epoch, expected.best_val_loss)
+
+
+def test_a_fit_goes_on_with_less_memory_and_begins_anew_with_other_tiles(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train, val = small_sets(tmp_path)
+
+    def save_twice(path: Path, identity: str, done: Progress, *state: Any) -> None:
+        save_progress(path, identity, done, *state)
+        if done.epoch == 2:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "save_progress", save_twice)
+        with pytest.raises(KeyboardInterrupt):
+            run(SupervisedToy(), (train, val), tmp_path / "run", epochs=5)
+    shutil.copytree(tmp_path / "run", tmp_path / "other")
+    others = [
+        TileDataset(one.samples, defects=one.defects, geometry=replace(GEOMETRY, overlap_px=8), color=one.color)
+        for one in (train, val)
+    ]
+    with caplog.at_level("INFO"):
+        run(SupervisedToy(), (others[0], others[1]), tmp_path / "other", epochs=5)
+        assert "the fit begins anew" in caplog.text
+        caplog.clear()
+        run(SupervisedToy(), (train, val), tmp_path / "run", epochs=5, cache_mb=1)
+        assert "going on after epoch 2" in caplog.text
 
 
 def test_a_loss_that_is_no_number_ends_the_fit_and_keeps_the_last_weights(tmp_path: Path) -> None:

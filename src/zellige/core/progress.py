@@ -14,17 +14,18 @@ _LOGGED_EVERY_S = 60.0
 
 
 @contextmanager
-def progress(title: str, total: int) -> Iterator[Callable[..., None]]:
+def progress(title: str, total: int, done: int = 0) -> Iterator[Callable[..., None]]:
     """Show a bar on standard error once the work has taken a second, and give a function that advances it by one.
 
     The function may be given a note, such as a loss, which stands behind the bar until the next one. Where standard
-    error is no terminal, the log gets a line in its stead, once a minute at most.
+    error is no terminal, the log gets a line in its stead, once a minute at most. `done` of the `total` steps were made
+    before.
     """
     if os.environ.get("RANK", "0") != "0":  # of the processes that torchrun started
         yield lambda note="": None
         return
     if not sys.stderr.isatty():
-        yield _logged(title, total)
+        yield _logged(title, total, done)
         return
     # Only here: a station without a terminal does not load it.
     from rich.console import Console
@@ -33,7 +34,7 @@ def progress(title: str, total: int) -> Iterator[Callable[..., None]]:
     text = TextColumn("{task.description}")
     columns = (text, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.fields[note]}"))
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(title, total=total, visible=False, note="")
+        task = bar.add_task(title, total=total, completed=done, visible=False, note="")
         start = time.monotonic()
 
         def advance(note: str = "") -> None:
@@ -42,9 +43,9 @@ def progress(title: str, total: int) -> Iterator[Callable[..., None]]:
         yield advance
 
 
-def _logged(title: str, total: int) -> Callable[..., None]:
+def _logged(title: str, total: int, before: int) -> Callable[..., None]:
     start = said = time.monotonic()
-    done = 0
+    done = before
 
     def advance(note: str = "") -> None:
         nonlocal said, done
@@ -53,7 +54,7 @@ def _logged(title: str, total: int) -> Callable[..., None]:
         if now - said < _LOGGED_EVERY_S or done >= total:
             return
         said = now
-        left_min = (now - start) / done * (total - done) / 60
+        left_min = (now - start) / (done - before) * (total - done) / 60
         log.info("%s: %d of %d%s, about %.0f min left", title, done, total, f", {note}" if note else "", left_min)
 
     return advance

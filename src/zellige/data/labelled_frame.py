@@ -12,10 +12,7 @@ import numpy as np
 from zellige.core.image_files import Mask, read_mask, read_sample
 from zellige.core.tiling import Layout, lay_out, seen_alike
 from zellige.core.types import Color, Geometry, GeometryMode, Pixels, Sample
-from zellige.data.labelled_tile import Boxes, LabelledTile, clipped
-
-_COVERED = 32
-"""Gray level, of 255, from which a pixel of a resized mask is defective: an eighth of its area."""
+from zellige.data.labelled_tile import Boxes, LabelledTile, clipped, painted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -79,7 +76,7 @@ def label_frame(sample: Sample, kinds: Mapping[str, int], *, geometry: Geometry,
     """
     named = {box.kind for box in sample.boxes} or ({sample.kind} if sample.is_defective else set())
     if unknown := named - kinds.keys():
-        return f"of a kind that is not in the training split ({min(unknown)})"
+        return f"of a kind that the model does not have ({min(unknown)})"
     frame = read_sample(sample, color=color)
     layout = lay_out(frame, geometry)
     has_place = sample.mask_path is not None or bool(sample.boxes) or not sample.is_defective
@@ -91,7 +88,8 @@ def label_frame(sample: Sample, kinds: Mapping[str, int], *, geometry: Geometry,
         layers = [(number, mask) for number, mask in layers if mask.any()]
         if not layers:
             return "with defects where nothing is inspected"
-    numbers = _painted(layers, layout)
+    levels = [(number, seen_alike(mask.astype(np.uint8) * 255, layout)) for number, mask in layers]
+    numbers = painted(levels, (layout.whole.shape[0], layout.whole.shape[1]))
     seen = [layout.whole] if layout.template_whole is None else [layout.whole, layout.template_whole]
     return LabelledFrame(
         pixels=np.concatenate([one[None] if one.ndim == 2 else one.transpose(2, 0, 1) for one in seen]),
@@ -129,16 +127,6 @@ def _window(box_px: Sequence[float]) -> tuple[slice, slice]:
     x0, y0 = (int(value) for value in np.floor(box_px[:2]))
     x1, y1 = (int(value) for value in np.ceil(box_px[2:4]))
     return slice(y0, y1), slice(x0, x1)
-
-
-def _painted(layers: Sequence[tuple[int, Mask]], layout: Layout) -> Pixels:
-    """Paint the defects one over the other at the net's scale, uint8 (H, W)."""
-    numbers = np.zeros(layout.whole.shape[:2], np.uint8)
-    for number, mask in layers:
-        levels = seen_alike(mask.astype(np.uint8) * 255, layout)
-        covered = levels >= _COVERED
-        numbers[covered if covered.any() else levels > 0] = number  # or smaller than an eighth of every pixel
-    return numbers
 
 
 def _boxes_of(numbers: Pixels) -> Boxes:

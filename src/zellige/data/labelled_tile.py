@@ -3,6 +3,7 @@
 Shapes: a tile (C, h, w), M boxes (x0, y0, x1, y1 in its px, number of the kind), M from 0 up.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import cv2
@@ -16,6 +17,10 @@ Boxes = NDArray[np.float32]
 LEAST_LEFT = 0.25
 """Share of a box that a tile must show for the box to be one of the tile's; of a box larger than the tile, of what the
 tile can show of it."""
+
+
+_COVERED = 32
+"""Gray level, of 255, from which a pixel of a resized mask is defective: an eighth of its area."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -45,16 +50,38 @@ class LabelledTile:
         h, w = self.kind_mask.shape
         if (h, w) == (height, width):
             return self
-        how = cv2.INTER_AREA if height < h else cv2.INTER_LINEAR
-        channels = [cv2.resize(channel, (width, height), interpolation=how) for channel in self.pixels]
+        channels = [_resized(channel, height, width) for channel in self.pixels]
+        drawn = [(number, self.kind_mask == number) for number in np.unique(self.kind_mask).tolist() if number]
         boxes = self.boxes.copy()
         boxes[:, :4] *= np.array([width / w, height / h] * 2, np.float32)
         return replace(
             self,
-            pixels=np.stack(channels).astype(np.uint8, copy=False),
-            kind_mask=cv2.resize(self.kind_mask, (width, height), interpolation=cv2.INTER_NEAREST).astype(np.uint8),
+            pixels=np.stack(channels),
+            kind_mask=painted(
+                [(n, _resized(m.astype(np.uint8) * 255, height, width)) for n, m in drawn], (height, width)
+            ),
             boxes=boxes,
         ).with_its_kind()
+
+
+def painted(layers: Sequence[tuple[int, Pixels]], size: tuple[int, int]) -> Pixels:
+    """Paint defects of one scale one over the other: uint8 `size` (h, w), the number of the kind of each pixel.
+
+    Args:
+        layers: number and gray levels (h, w) of each, 255 where the defect covers all of the pixel. What covers an
+            eighth of it counts; a defect that covers less of every pixel is painted wherever it is.
+        size: (h, w).
+    """
+    numbers = np.zeros(size, np.uint8)
+    for number, levels in layers:
+        covered = levels >= _COVERED
+        numbers[covered if covered.any() else levels > 0] = number
+    return numbers
+
+
+def _resized(channel: Pixels, height: int, width: int) -> Pixels:
+    how = cv2.INTER_AREA if height < channel.shape[0] else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(channel, (width, height), interpolation=how), np.uint8)
 
 
 def clipped(boxes: Boxes, corner: tuple[int, int], size: tuple[int, int]) -> Boxes:

@@ -47,7 +47,9 @@ class SupervisedTiles:
         self.num_left_out = 0
         """Images that nothing can be learned from."""
         self.num_placed = 0
-        """Usable defective images that say where their defects are."""
+        """Usable defective images that say where their defects are,"""
+        self.num_masked = 0
+        """and of these, those that say it to the pixel."""
         self._numbers = {kind: number for number, kind in enumerate(kinds, start=1)}
         self._geometry, self._color = dataset.geometry, dataset.color
         self._policy = dataset.augment.policy if dataset.augment is not None else "none"
@@ -85,10 +87,13 @@ class SupervisedTiles:
                 reasons[frame] += 1
                 continue
             usable.append(index)
-            self.num_placed += frame.has_place and self.samples[index].is_defective
-            for part in (frame.pixels, frame.numbers, frame.boxes):
-                self._digest.update(repr(part.shape).encode() + np.ascontiguousarray(part).tobytes())
-            self._digest.update(repr((frame.has_mask, frame.has_place, frame.kind)).encode())
+            self.num_placed += frame.has_place and sample.is_defective
+            self.num_masked += frame.has_mask and sample.is_defective
+            for part in (frame.pixels, frame.numbers, frame.boxes, frame.inspected):
+                if part is not None:
+                    self._digest.update(repr(part.shape).encode() + np.ascontiguousarray(part).tobytes())
+            about = (frame.has_mask, frame.has_place, frame.kind, frame.corners, frame.tile_size)
+            self._digest.update(repr(about).encode())
             self._keep(index, frame)
         self._usable, self.num_left_out = np.array(usable, np.int64), reasons.total()
         for reason, count in sorted(reasons.items()):
@@ -126,15 +131,19 @@ class SupervisedTiles:
 
         Args:
             index: of a usable image.
-            crops: "random": anywhere, three of four on a defect where there is one; "grid": one of evaluation's.
+            crops: "random": anywhere, three of four on a defect where there is one; "grid": one of evaluation's, as of
+                every image that has a defect and does not say where.
             seed: decides place and augmentation.
             crop_px: side of a random crop, at most that of evaluation's tile, which it is if not given.
             crop_zoom: every other random crop shows up to this share more or less and is brought to its size.
         """
         frame, rng = self._frame(index), np.random.default_rng([*seed])
         size = frame.tile_size if crop_px is None else (crop_px, crop_px)
-        shown = _zoomed(size, frame, crop_zoom, rng) if crop_zoom else size
-        place = frame.corners[rng.integers(len(frame.corners))] if crops == "grid" else _anywhere(frame, shown, rng)
+        shown = _zoomed(size, frame, crop_zoom, rng) if crop_zoom and frame.has_place else size
+        if crops == "grid" or not frame.has_place:
+            place, shown = frame.corners[rng.integers(len(frame.corners))], size
+        else:
+            place = _anywhere(frame, shown, rng)
         tile = frame.tile(*place, shown).brought_to(*size)
         return self._augment().labelled(tile, seed=int(rng.integers(2**63)))
 

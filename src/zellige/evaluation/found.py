@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from zellige.core.boxes import is_box_inspected
 from zellige.core.named import UNKNOWN_KIND, FoundBoxes, Named
 from zellige.core.regions import find_defects, majority_kind
 from zellige.core.roi import IGNORED
@@ -81,7 +82,8 @@ def true_defects(sample: Sample, mask: Mask | None, anomaly_map: AnomalyMap) -> 
 
     Args:
         mask: what `pixels.read_defect_mask` gave: (H, W) bool, without what lies in ignore regions.
-        anomaly_map: (H, W); a box of which every pixel is ignored is no defect to be found.
+        anomaly_map: (H, W); a box that reaches into what is not ignored by no more than boxes are loose is no defect to
+            be found, as it is none when it was found.
 
     Returns:
         None for a defective sample of which nobody said where, or which kind where.
@@ -98,7 +100,8 @@ def true_defects(sample: Sample, mask: Mask | None, anomaly_map: AnomalyMap) -> 
     if not sample.is_defective:
         return ()
     if sample.boxes:
-        kept = (box for box in sample.boxes if not (_inside(anomaly_map, box.box_px) == IGNORED).all())
+        inspected = anomaly_map != IGNORED
+        kept = (box for box in sample.boxes if is_box_inspected(box.box_px, inspected))
         return tuple(TrueDefect(sample_id=sample.id, kind=box.kind, box=box.box_px) for box in kept)
     if mask is None or sample.kind == MIXED:
         return None
@@ -133,8 +136,3 @@ def named_kind(anomaly_map: AnomalyMap, named: Named, *, pixel_threshold: float)
         return UNKNOWN_KIND
     number = majority_kind(named.numbers[counts], anomaly_map[counts])
     return named.kinds[number - 1] if number else UNKNOWN_KIND
-
-
-def _inside(anomaly_map: AnomalyMap, box: Box) -> AnomalyMap:
-    x0, y0, x1, y1 = (int(edge) for edge in (*np.floor(box[:2]), *np.ceil(box[2:])))
-    return anomaly_map[y0:y1, x0:x1]

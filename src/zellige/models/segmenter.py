@@ -9,6 +9,7 @@ Shapes: B tiles, H x W px, K kinds; a grid h x w at the stride of the finest sta
 """
 
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -26,6 +27,9 @@ _FIRST_LOGIT = -2.2
 
 class Segmenter(nn.Module):
     """A backbone that is tuned, a feature pyramid, and a head for defects and one for their kinds."""
+
+    learns_outlines: Literal[True] = True
+    """Boxes without masks teach it where nothing ends."""
 
     def __init__(
         self,

@@ -74,9 +74,7 @@ def learn(objective: nn.Module, lessons: Lessons, recipe: Recipe, fabric: Fabric
     if done.epoch:
         log.info("fit: going on after epoch %d of a fit that was cut short", done.epoch)
 
-    with progress("fit", recipe.epochs) as advance:
-        for _ in range(done.epoch):
-            advance()
+    with progress("fit", recipe.epochs, done.epoch) as advance:
         while done.epoch < recipe.epochs and (recipe.patience is None or done.num_stale < recipe.patience):
             rate = recipe.learning_rate * _factor(recipe, done.epoch)
             for group in optimizer.param_groups:
@@ -221,7 +219,8 @@ def _common_steps(own: int, fabric: Fabric) -> int:
 
 def _identity(about: Sequence[Any], recipe: Recipe, fabric: Fabric, learning: Mapping[str, Tensor]) -> str:
     """Hash of all that decides how a fit goes: settings, first weights, images and labels, in every process."""
-    words = [*about, asdict(recipe), fabric.world_size, str(fabric.strategy.precision.precision)]
+    settings = {name: value for name, value in asdict(recipe).items() if name != "cache_mb"}  # changes the time alone
+    words = [*about, settings, fabric.world_size, str(fabric.strategy.precision.precision)]
     digest = hashlib.sha256(json.dumps(words).encode())
     for name, value in learning.items():
         digest.update(name.encode() + value.detach().cpu().contiguous().numpy().tobytes())

@@ -147,6 +147,13 @@ def _check_places(
             "fit: expected boxes or masks of defects in train and in VAL, which this model learns from, got "
             f"{tiles.num_placed} and {held_out.num_placed} images with them"
         )
+    num_boxed = tiles.num_placed - tiles.num_masked
+    if getattr(detector, "learns_outlines", False) and num_boxed:
+        log.warning(
+            "train: %d defective images have boxes and no mask, which teach no outlines; where defects fill their "
+            "boxes well, scripts/prepare_data.py with labels.fill_boxes=true makes masks of them",
+            num_boxed,
+        )
     num_unplaced = sum(tiles.samples[index].is_defective for index in tiles.usable) - tiles.num_placed
     if recipe.crop_px is not None and num_unplaced:
         raise InputError(
