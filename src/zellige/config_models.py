@@ -181,7 +181,7 @@ class OnePassConfig:
 
 @dataclass
 class GradientConfig:
-    """See zellige.training.recipe.Recipe."""
+    """See zellige.training.gradient.fit and zellige.training.recipe.Recipe."""
 
     _target_: str = "zellige.training.gradient.fit"
     _partial_: bool = True
@@ -199,6 +199,7 @@ class GradientConfig:
     defect_share: float = 0.25
     cache_mb: int = 4096
     seed: int = 0
+    rank_suspicious: bool = False
 
 
 @dataclass

@@ -19,9 +19,10 @@ def check_trainer(trainer: Any) -> None:
     Raises:
         ConfigError: a setting out of range, or settings that contradict each other.
     """
-    settings = {key: value for key, value in vars(trainer).items() if not key.startswith("_")}
+    named = {key: value for key, value in vars(trainer).items() if not key.startswith("_")}
+    settings = {key: value for key, value in named.items() if key not in _OF_THE_IMAGES}
     if trainer._target_ == OnePassConfig._target_:
-        check_settings(**{key: value for key, value in settings.items() if key not in _OF_THE_IMAGES})
+        check_settings(**settings)
     elif trainer._target_ == GradientConfig._target_:
         Recipe(**settings)
     elif trainer._target_ == SupervisedConfig._target_:

@@ -103,6 +103,7 @@ def test_the_options_are_found() -> None:
         (SegmenterConfig, Segmenter),
         (ClassifierConfig, Classifier),
         (GradientConfig, Recipe),
+        (GradientConfig, gradient.fit),
         (SupervisedConfig, SupervisedRecipe),
         (OnePassConfig, one_pass.fit),
         (GeometryConfig, Geometry),
@@ -315,6 +316,10 @@ MISTAKES = {
     ),
     "trainer's batch": (["trainer.batch_size=0"], "trainer.batch_size: expected at least 1, got 0"),
     "share to drop": (["trainer.drop_suspicious=0.6"], "trainer.drop_suspicious: expected 0 to 0.5, got 0.6"),
+    "share to drop of a fit by gradient": (
+        ["model=super_simple_net", "trainer.drop_suspicious=0.1"],
+        "drop_suspicious",
+    ),
     "gradient's batch": (["model=super_simple_net", "trainer.batch_size=0"], "trainer.batch_size: expected 1 or more"),
     "one pass for a net": (
         ["model=super_simple_net", "trainer=one_pass"],
@@ -383,5 +388,5 @@ def test_a_model_chooses_its_trainer_and_the_command_line_wins() -> None:
     assert trainer("model=super_simple_net") is GradientConfig
     assert trainer("model=super_simple_net", "trainer=one_pass") is OnePassConfig
     assert composed("train", "data.root=x", "model=super_simple_net", "seed=7", "trainer.epochs=3").trainer == (
-        GradientConfig(epochs=3, seed=7)
+        GradientConfig(epochs=3, seed=7, rank_suspicious=True)
     )

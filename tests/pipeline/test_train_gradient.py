@@ -57,6 +57,15 @@ def test_its_curve_falls_and_the_state_of_the_fit_is_gone(finished: Path) -> Non
     assert not (finished / "resume.safetensors").exists()
 
 
+def test_it_shows_which_training_images_are_suspicious(finished: Path) -> None:
+    """In the run folder, the report and MLflow: the good ones alone, as the others are known to be defective."""
+    listed = json.loads((finished / "suspicious_train.json").read_text(encoding="utf-8"))
+    assert listed["num_images"] == len(listed["images"]) == 10
+    assert "Training images that look least like the others." in (finished / "report.html").read_text(encoding="utf-8")
+    kept = {path.name for path in (finished.parents[1] / "mlruns/artifacts").rglob("suspicious_train.*")}
+    assert kept == {"suspicious_train.json", "suspicious_train.png"}
+
+
 def test_its_bundle_has_passed_the_parity_check(finished: Path) -> None:
     bundle = read_bundle(finished / f"{NAME}.zellige")
     assert bundle.manifest.detector.name == "super_simple_net"

@@ -38,7 +38,8 @@ def one_of_two(root: str) -> None:
         run.mkdir(exist_ok=True)
     fit(toy, train, val, fabric=fabric, run_dir=toy_run, epochs=2, batch_size=2, defect_share=0.0)
     good, held_out = small_fit(own / "net")
-    fit(net, good, held_out, fabric=fabric, run_dir=net_run, epochs=3, batch_size=2, accumulate=2)
+    more = {"epochs": 3, "batch_size": 2, "accumulate": 2, "rank_suspicious": True}
+    fit(net, good, held_out, fabric=fabric, run_dir=net_run, **more)
     labelled, labelled_run = SupervisedToy(), folder / "labelled"
     labelled_run.mkdir(exist_ok=True)
     settings = {"epochs": 2, "batch_size": 4, "balance": 0.0}
@@ -93,6 +94,7 @@ def test_no_image_is_seen_twice_in_an_epoch_nor_by_both(ends: tuple[Path, list[d
 
 
 def test_the_reports_are_written_once(ends: tuple[Path, list[dict[str, torch.Tensor]]]) -> None:
+    """And no ranking, as neither process sees all images."""
     names = sorted(path.name for path in (ends[0] / "net").iterdir())
     assert names == ["fit.json", "learning_curve.json", "resume.safetensors"]
 

@@ -314,7 +314,7 @@ def test_a_killed_fit_goes_on_and_ends_as_if_nothing_had_been(tmp_path: Path) ->
     assert (found.best_epoch, found.best_val_loss) == (expected.best_epoch, expected.best_val_loss)
 
 
-@pytest.mark.parametrize("how", ["augmented", "not kept", "accumulated, looked at rarely"])
+@pytest.mark.parametrize("how", ["augmented", "not kept", "accumulated, looked at rarely", "ranked once it goes on"])
 def test_it_goes_on_to_the_bit_however_it_learns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str) -> None:
     train, val = small_fit(tmp_path)
     settings: dict[str, Any] = {"epochs": 6, "batch_size": 2}
@@ -336,8 +336,10 @@ def test_it_goes_on_to_the_bit_however_it_learns(tmp_path: Path, monkeypatch: py
         with pytest.raises(KeyboardInterrupt):
             run(small_net(), train, val, tmp_path / "cut", **settings)
     assert epoch_of(tmp_path / "cut" / RESUME_FILE) == 3
-    run(resumed, train, val, tmp_path / "cut", **settings)
+    is_ranked = how.startswith("ranked")
+    run(resumed, train, val, tmp_path / "cut", rank_suspicious=is_ranked, **settings)
     assert equal(whole, resumed)
+    assert (tmp_path / "cut/suspicious_train.json").exists() == is_ranked
     curves = [(tmp_path / name / "learning_curve.json").read_text() for name in ("whole", "cut")]
     assert curves[0] == curves[1]
 
@@ -452,6 +454,13 @@ def test_each_trainer_refuses_the_others_detectors(tmp_path: Path) -> None:
         fit(PatchCore(bank_size=8), data, data, fabric=fabric, run_dir=tmp_path)
     with pytest.raises(ConfigError, match="SuperSimpleNet does not learn in one pass, expected trainer=gradient"):
         one_pass.fit(small_net(), data, data, fabric=fabric, run_dir=tmp_path)
+
+
+def test_a_detector_without_patch_features_is_not_ranked(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    run(Toy(), levels(tmp_path, [1, 2]), levels(tmp_path, [3]), tmp_path / "run", epochs=1, rank_suspicious=True)
+    assert "not ranked by how suspicious they look: Toy has no patch features" in caplog.text
+    assert not list((tmp_path / "run").glob("suspicious*"))
 
 
 def test_one_pass_says_that_it_does_not_use_labels(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -15,9 +15,13 @@ from tests.conftest import save_image, texture
 from zellige.core.errors import ConfigError
 from zellige.core.types import Color, Geometry, GeometryMode, Sample
 from zellige.data.dataset import TileDataset
+from zellige.models.dinomaly import Dinomaly
+from zellige.models.efficient_ad import EfficientAd
 from zellige.models.padim import Padim
 from zellige.models.patchcore import PatchCore
 from zellige.models.subspace import Subspace
+from zellige.models.super_simple_net import SuperSimpleNet
+from zellige.training import gradient
 from zellige.training import suspicion as module
 from zellige.training.one_pass import fit
 from zellige.training.suspicion import Suspicion
@@ -154,6 +158,44 @@ def test_ranking_changes_nothing_of_the_fit(spoilt: TileDataset, tmp_path: Path)
         fit(detector, spoilt, spoilt, fabric=Fabric(accelerator="cpu"), run_dir=tmp_path, rank_suspicious=rank)
         states.append(detector.state_dict())
     assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: SuperSimpleNet(hidden=8, score_channels=2),
+        lambda: EfficientAd(width=4, latent=2),
+        lambda: Dinomaly(decoder_blocks=1),
+    ],
+)
+def test_a_fit_by_gradient_ranks_too_and_learns_the_same(
+    make: Callable[[], nn.Module], spoilt: TileDataset, tmp_path: Path
+) -> None:
+    states, fabric = [], Fabric(accelerator="cpu", devices=1)
+    for rank in (False, True):
+        detector = make()
+        settings = {"epochs": 1, "rank_suspicious": rank}
+        report = gradient.fit(detector, spoilt, spoilt.only([0, 1]), fabric=fabric, run_dir=tmp_path, **settings)
+        assert (report.rank_seconds > 0) == rank == (tmp_path / "suspicious_train.json").exists()
+        (tmp_path / "resume.safetensors").unlink()
+        states.append(detector.state_dict())
+    assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
+    listed = json.loads((tmp_path / "suspicious_train.json").read_text())["images"]
+    assert {row["id"] for row in listed[:2]} == {f"{index:02}.png" for index in HIDDEN}
+    assert min(cv2.imread(str(tmp_path / "pictures/suspicious_train.png")).shape[:2]) > 300
+
+
+def test_equal_features_are_ranked_alike_by_both_trainers(spoilt: TileDataset, tmp_path: Path) -> None:
+    """By default PatchCore and SuperSimpleNet look at the same patches."""
+    _, by_one_pass = fitted(lambda: PatchCore(bank_size=64), spoilt, tmp_path, 0.0)
+    (tmp_path / "net").mkdir()
+    settings = {"epochs": 1, "cache_mb": 0, "rank_suspicious": True}
+    net, fabric = SuperSimpleNet(hidden=8, score_channels=2), Fabric(accelerator="cpu", devices=1)
+    gradient.fit(net, spoilt, spoilt.only([0]), fabric=fabric, run_dir=tmp_path / "net", **settings)
+    by_gradient = json.loads((tmp_path / "net/suspicious_train.json").read_text())["images"]
+    assert {row["id"]: row["score"] for row in by_gradient} == pytest.approx(
+        {row["id"]: row["score"] for row in by_one_pass}, rel=1e-5
+    )
 
 
 @pytest.mark.parametrize("share", [-0.1, 0.6])

@@ -100,7 +100,7 @@ class FeaturePasses:
             before = time.perf_counter()
             write_suspicious(
                 ranking,
-                self._detector,
+                self._detector.embed,
                 data,
                 run_dir,
                 device=self._device,

@@ -64,6 +64,8 @@ class FeatureTiles:
         self._shapes: list[torch.Size] = []
         self._tiles_of: dict[int, int] = {}
         self._known: list[tuple[bool, bool, bytes | None]] = []
+        self._owners: list[int] = []
+        self._rows = np.zeros(0, np.int64)
         self._digest = hashlib.sha256()
 
     @property
@@ -84,19 +86,26 @@ class FeatureTiles:
         """Whether the features are on disk."""
         return self._cache is not None
 
-    def first_pass(self, advance: Callable[[], None]) -> Iterator[Features]:
+    def first_pass(self, advance: Callable[[], None], *, seed: int) -> Iterator[tuple[Features, list[int]]]:
         """Embed every tile once, unchanged, keep what may be kept, and yield the features of good images.
 
+        Each batch comes with the numbers of the images that its tiles are of. Whoever compares good images while they
+        pass by must not meet them roll by roll, so the seed decides their order; entries are in the data set's order.
         `advance` is called once per image.
         """
         if self._cache is not None:
             self._cache.write_bytes(b"")
-        for is_defective, images in self._images.items():
+        good = self._images[False]
+        shuffled = [good[place] for place in np.random.default_rng(seed).permutation(len(good))]
+        for is_defective, images in ((False, shuffled), (True, self._images[True])):
             for tiles in self._pixels(images, None, advance):
                 features = self._embed(torch.from_numpy(tiles.pixels).to(self._device))
                 self._keep(features, tiles)
                 if not is_defective:
-                    yield features
+                    yield features, tiles.owners.tolist()
+        self._rows = np.argsort(self._owners, kind="stable")
+        self._known = [self._known[row] for row in self._rows]
+        self._tiles_of = dict(sorted(self._tiles_of.items()))
 
     def fingerprint(self) -> str:
         """Hash of all features and labels of the first pass."""
@@ -167,7 +176,7 @@ class FeatureTiles:
                 self.num_left_out += 1
                 continue
             self._tiles_of[image] = len(tiles.pixels)
-            waiting.append(_PixelBatch.of(tiles))
+            waiting.append(_PixelBatch.of(tiles, image))
             while sum(len(part.pixels) for part in waiting) >= self._batch_size:
                 joined = _PixelBatch.joined(waiting)
                 yield joined.part(0, self._batch_size)
@@ -180,6 +189,7 @@ class FeatureTiles:
         flat = torch.cat([stage.flatten(1) for stage in features], dim=1).clamp(-_LARGEST_HALF, _LARGEST_HALF)
         rows = flat.half().cpu().numpy()
         self._digest.update(rows.tobytes())
+        self._owners += tiles.owners.tolist()
         for mask, is_defective, has_mask in zip(tiles.masks, tiles.is_defective, tiles.has_mask, strict=True):
             packed = np.packbits(mask).tobytes() if has_mask and is_defective else None
             self._known.append((bool(is_defective), bool(has_mask), packed))
@@ -199,17 +209,19 @@ class FeatureTiles:
                 f"features {self._cache}: cannot be written ({error.strerror}); set trainer.cache_mb=0"
             ) from None
 
-    def _kept_batch(self, kept: NDArray[np.float16], rows: NDArray[np.int64]) -> Batch:
-        flat = torch.from_numpy(kept[rows].astype(np.float32)).to(self._device)
+    def _kept_batch(self, kept: NDArray[np.float16], entries: NDArray[np.int64]) -> Batch:
+        flat = torch.from_numpy(kept[self._rows[entries]].astype(np.float32)).to(self._device)
         parts = torch.split(flat, [shape.numel() for shape in self._shapes], dim=1)
-        features = tuple(part.view(len(rows), *shape) for part, shape in zip(parts, self._shapes, strict=True))
+        features = tuple(part.view(len(entries), *shape) for part, shape in zip(parts, self._shapes, strict=True))
         geometry = self._dataset.geometry
-        masks = np.zeros((len(rows), geometry.height, geometry.width), np.bool_)
-        for mask, row in zip(masks, rows, strict=True):
-            if (packed := self._known[row][2]) is not None:
+        masks = np.zeros((len(entries), geometry.height, geometry.width), np.bool_)
+        for mask, entry in zip(masks, entries, strict=True):
+            if (packed := self._known[entry][2]) is not None:
                 bits = np.unpackbits(np.frombuffer(packed, np.uint8), count=mask.size)
                 mask[:] = bits.reshape(mask.shape)
-        is_defective, has_mask = (np.array([self._known[row][part] for row in rows], np.bool_) for part in (0, 1))
+        is_defective, has_mask = (
+            np.array([self._known[entry][part] for entry in entries], np.bool_) for part in (0, 1)
+        )
         return features, self._to_device(masks, is_defective, has_mask)
 
     def _to_device(self, *parts: NDArray[np.bool_]) -> Targets:
@@ -222,15 +234,15 @@ class FeatureTiles:
 
 
 class _PixelBatch:
-    """Tiles (N, C, h, w) of several images, with masks (N, h, w) and flags (N,)."""
+    """Tiles (N, C, h, w) of several images, with masks (N, h, w), flags (N,) and numbers of the images (N,)."""
 
     def __init__(self, *parts: NDArray[Any]) -> None:
-        self.pixels, self.masks, self.is_defective, self.has_mask = parts
+        self.pixels, self.masks, self.is_defective, self.has_mask, self.owners = parts
 
     @classmethod
-    def of(cls, tiles: LabelledTiles) -> "_PixelBatch":
-        has_mask = np.full(len(tiles.pixels), tiles.has_mask)
-        return cls(tiles.pixels, tiles.masks, tiles.is_defective, has_mask)
+    def of(cls, tiles: LabelledTiles, image: int) -> "_PixelBatch":
+        count = len(tiles.pixels)
+        return cls(tiles.pixels, tiles.masks, tiles.is_defective, np.full(count, tiles.has_mask), np.full(count, image))
 
     @classmethod
     def joined(cls, batches: Sequence["_PixelBatch"]) -> "_PixelBatch":
@@ -240,7 +252,7 @@ class _PixelBatch:
         return _PixelBatch(*(part[start:stop] for part in self._parts()))
 
     def _parts(self) -> tuple[NDArray[Any], ...]:
-        return self.pixels, self.masks, self.is_defective, self.has_mask
+        return self.pixels, self.masks, self.is_defective, self.has_mask, self.owners
 
 
 def _changes(augment: Augment | None) -> bool:

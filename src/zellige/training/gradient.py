@@ -20,6 +20,7 @@ from zellige.data.labelled_dataset import LabelledDataset
 from zellige.models.detector import GradientDetector, SupervisedDetector
 from zellige.training.allocator import keep_freed_memory
 from zellige.training.feature_tiles import Batch, FeatureTiles
+from zellige.training.first_pass_ranking import FirstPassRanking, first_pass_ranking
 from zellige.training.loop import Lessons, learn, plain_settings
 from zellige.training.recipe import Recipe
 from zellige.training.settle import settle
@@ -40,13 +41,22 @@ class GradientFitReport:
     fit_seconds: float
     embed_seconds: float
     """The first pass: every tile through the frozen part once, reading of images included."""
+    rank_seconds: float
+    """Ranking the images by how suspicious they look; in neither of the two above."""
     num_epochs: int
     best_epoch: int
     best_val_loss: float
 
 
 def fit(
-    detector: GradientDetector, train: TileDataset, val: TileDataset, *, fabric: Fabric, run_dir: Path, **settings: Any
+    detector: GradientDetector,
+    train: TileDataset,
+    val: TileDataset,
+    *,
+    fabric: Fabric,
+    run_dir: Path,
+    rank_suspicious: bool = False,
+    **settings: Any,
 ) -> GradientFitReport:
     """Make the detector's objective small on the training tiles; keep the weights that were best on VAL.
 
@@ -60,6 +70,8 @@ def fit(
         val: its good images are looked at.
         fabric: where to run; several processes share the training images and end with equal weights.
         run_dir: folder of the run.
+        rank_suspicious: also write which good training images look least like the others, before the first step; see
+            `write_suspicious`. Several processes do not.
         settings: see `Recipe`.
 
     Raises:
@@ -76,19 +88,24 @@ def fit(
     keep_freed_memory()
     detector.to(fabric.device).eval()
     started = time.perf_counter()
+    ranking = first_pass_ranking(detector, train, seed=recipe.seed, fabric=fabric) if rank_suspicious else None
     with _opened(detector, train, val, recipe, fabric, run_dir) as (tiles, held_out):
-        embed_seconds = _first_pass(detector, tiles, held_out)
+        embed_seconds = _first_pass(detector, tiles, held_out, ranking, recipe.seed)
         train.warn("fit")
+        if ranking is not None:
+            ranking.write(run_dir, device=fabric.device, batch_size=recipe.batch_size)
         lessons = _lessons(detector, tiles, held_out, recipe)
         done = learn(detector.objective(), lessons, recipe, fabric, run_dir)
         settle(detector, held_out, fabric)
+    rank_seconds = 0.0 if ranking is None else ranking.seconds
     report = GradientFitReport(
         num_images=tiles.num_images,
         num_tiles=tiles.num_tiles,
         num_defects=tiles.num_defects,
         num_defects_left_out=tiles.num_left_out,
-        fit_seconds=time.perf_counter() - started,
+        fit_seconds=time.perf_counter() - started - rank_seconds,
         embed_seconds=embed_seconds,
+        rank_seconds=rank_seconds,
         num_epochs=done.epoch,
         best_epoch=done.best_epoch,
         best_val_loss=done.best_loss,
@@ -140,11 +157,15 @@ def _opened(
             part.close()
 
 
-def _first_pass(detector: GradientDetector, tiles: FeatureTiles, held_out: FeatureTiles) -> float:
+def _first_pass(
+    detector: GradientDetector, tiles: FeatureTiles, held_out: FeatureTiles, ranking: FirstPassRanking | None, seed: int
+) -> float:
+    """Embed and measure, and let the ranking see the good images; the time without the ranking's."""
     started = time.perf_counter()
     with torch.no_grad(), progress("embed", tiles.num_images + held_out.num_images) as advance:
-        detector.measure(tiles.first_pass(advance))
-        for _ in held_out.first_pass(advance):
+        batches = tiles.first_pass(advance, seed=seed)
+        detector.measure((features for features, _ in batches) if ranking is None else ranking.watch(batches))
+        for _ in held_out.first_pass(advance, seed=seed):
             pass
     if tiles.num_left_out:
         log.warning(
@@ -152,7 +173,7 @@ def _first_pass(detector: GradientDetector, tiles: FeatureTiles, held_out: Featu
             "the defect, so they are left out; draw masks or use geometry=resize",
             tiles.num_left_out,
         )
-    return time.perf_counter() - started
+    return time.perf_counter() - started - (0.0 if ranking is None else ranking.seconds)
 
 
 def _lessons(detector: nn.Module, tiles: FeatureTiles, held_out: FeatureTiles, recipe: Recipe) -> Lessons:

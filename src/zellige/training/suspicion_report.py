@@ -1,18 +1,19 @@
 """Write down which training images look least like the others: a list, and a contact sheet of the first."""
 
 import json
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from zellige.core.tiling import join
 from zellige.core.types import Prediction
 from zellige.data.dataset import TileDataset
 from zellige.evaluation.contact_sheet import Case, common_scale, draw_sheet, load_case
-from zellige.models.detector import OnePassDetector
+from zellige.models.detector import Features
 from zellige.training.suspicion import Suspicion
 
 LIST_FILE = "suspicious_train.json"
@@ -30,7 +31,7 @@ def most_suspicious(scores: NDArray[np.float64]) -> list[int]:
 
 def write_suspicious(
     suspicion: Suspicion,
-    detector: OnePassDetector,
+    embed: Callable[[Tensor], Features],
     data: TileDataset,
     run_dir: Path,
     *,
@@ -42,10 +43,10 @@ def write_suspicious(
 
     Args:
         suspicion: has seen the features of all images of `data`.
-        detector: whose features these were.
+        embed: what made these features of uint8 tiles (B, C, h, w).
         data: the training images.
         run_dir: of the run.
-        device: of the detector.
+        device: on which `embed` works.
         batch_size: tiles at a time.
         dropped: numbers of the images that the fit did not learn from.
     """
@@ -69,7 +70,7 @@ def write_suspicious(
     (run_dir / LIST_FILE).write_text(json.dumps(content, indent=2, ensure_ascii=False), encoding="utf-8")
     threshold = float(np.quantile(scores, _UNUSUAL))
     cases = [
-        _case(i, facts[i] + ("  ·  not learned from" if i in dropped else ""), threshold, suspicion, detector, data,
+        _case(i, facts[i] + ("  ·  not learned from" if i in dropped else ""), threshold, suspicion, embed, data,
               device, batch_size)
         for i in order[:NUM_SHOWN]
     ]  # fmt: skip
@@ -88,7 +89,7 @@ def _case(
     facts: str,
     threshold: float,
     suspicion: Suspicion,
-    detector: OnePassDetector,
+    embed: Callable[[Tensor], Features],
     data: TileDataset,
     device: torch.device,
     batch_size: int,
@@ -97,7 +98,7 @@ def _case(
     tiles = data[index]
     with torch.inference_mode():
         outputs = [
-            suspicion.look(detector.embed(part.to(device)), index, part.shape[-2:])
+            suspicion.look(embed(part.to(device)), index, part.shape[-2:])
             for part in torch.split(torch.from_numpy(tiles.pixels), batch_size)
         ]
     maps = torch.cat([output.anomaly_map for output in outputs])[:, 0].cpu().numpy()
