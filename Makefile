@@ -75,7 +75,7 @@ peer: setup  # the environment of the peer that the measurements compare with
 bench: setup peer  ## the numbers of docs/benchmarks.md, as ratios in one run (about 45 minutes)
 	$(BIN)/python scripts/bench.py
 
-leaderboard: setup peer  ## our models and a peer's on six sets, docs/leaderboard.md (about three hours; goes on where it stopped)
+leaderboard: setup peer  ## our models and a peer's on six sets, docs/leaderboard.md (hours; goes on where it stopped)
 	$(BIN)/python scripts/leaderboard.py --costs
 
 lock:  ## resolve the dependencies anew (needs uv)

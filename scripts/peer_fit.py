@@ -14,10 +14,15 @@ from bench_quality import SQUASHED, quality
 from zellige.core.image_files import read_pixels
 from zellige.core.tiling import cut, join
 from zellige.core.types import Frame, Sample
+from zellige.evaluation.metrics import image_auroc
 from zellige.evaluation.predictions import PredictionWriter
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).resolve().parent
 PEER = Path(".venv-peer/bin/python")
+
+
+class PeerError(RuntimeError):
+    """A fit of the peer's ended with an error; the message is its last line."""
 
 
 def fit_peer(data: Path, folder: Path, *options: str) -> dict[str, Any]:
@@ -25,16 +30,23 @@ def fit_peer(data: Path, folder: Path, *options: str) -> dict[str, Any]:
 
     Args:
         data: a set of `bench_sets.py`, or any other in the MVTec form.
-        folder: for what it says; made anew.
+        folder: for what it says and what it leaves behind; made anew.
         options: of `bench_peer.py`.
+
+    Raises:
+        PeerError: the fit failed.
     """
     shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
     # Without what zellige sets for its own threads (see zellige/__init__.py): the peer has its own defaults.
     plain = {name: value for name, value in os.environ.items() if name not in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")}
-    command = [str(PEER), str(HERE / "bench_peer.py"), str(data), str(folder), *options]
-    subprocess.run(command, check=True, env=plain)
+    # Not resolved: the link's place tells Python its environment. Run in `folder`, where its inferencer leaves a cache.
+    command = [str(PEER.absolute()), str(HERE / "bench_peer.py"), str(data.resolve()), str(folder.resolve()), *options]
+    done = subprocess.run(command, check=False, env=plain, cwd=folder, stderr=subprocess.PIPE, text=True)
+    if done.returncode:
+        raise PeerError(last_line(done.stderr, done.returncode))
     stored = json.loads((folder / "scores.json").read_text())
-    scores = stored["scores"]
+    scores, openvino = stored["scores"], stored["openvino"]
     samples = [_sample(data, name) for name in scores]
     with PredictionWriter(folder / "test", "test", samples) as writer:
         for number, (sample, score) in enumerate(zip(samples, scores.values(), strict=True)):
@@ -43,7 +55,17 @@ def fit_peer(data: Path, folder: Path, *options: str) -> dict[str, Any]:
         judged = quality(writer.close())
     shutil.rmtree(folder / "maps")
     shutil.rmtree(folder / "test")
-    return {**stored["cost"], **judged, "scores": scores}
+    if "scores" in openvino:
+        is_defective = np.array([sample.is_defective for sample in samples])
+        openvino["image_auroc"] = image_auroc(np.array([openvino["scores"][s.id] for s in samples]), is_defective)
+        del openvino["scores"]
+    exported = {f"openvino_{key}": value for key, value in openvino.items()}
+    return {**stored["cost"], **judged, **exported, "scores": scores}
+
+
+def last_line(text: str, code: int) -> str:
+    """Say why a process ended: its last words, or its exit status where it had none."""
+    return next((line.strip() for line in reversed(text.splitlines()) if line.strip()), f"exit status {code}")
 
 
 def read_groups(data: Path) -> dict[str, str]:

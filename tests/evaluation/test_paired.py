@@ -7,7 +7,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from zellige.core.errors import InputError
-from zellige.evaluation.paired import difference_noise, placements, read_scores
+from zellige.evaluation.paired import difference_noise, placements, read_scores, unpaired_difference_noise
 
 LABELS = np.repeat([False, True], [9, 7])
 
@@ -69,6 +69,21 @@ def test_noise_is_that_of_its_definition(num_seeds: int, per_group: int) -> None
     assert found == pytest.approx(slow_noise(first, second, groups))
     assert found == pytest.approx(difference_noise(second, first, LABELS, groups))
     assert found > 0
+
+
+@pytest.mark.parametrize("num_fits", [(3, 2), (1, 4), (1, 1)])
+def test_noise_without_seeds_in_common_adds_the_variance_of_each_sides_fits(num_fits: tuple[int, int]) -> None:
+    first, second = draw(1, num_fits[0]), draw(2, num_fits[1])
+    groups = [f"g{index // 3}" for index in range(LABELS.size)]
+    rounds = int(np.lcm(*num_fits))  # with each fit repeated, the paired means are those of all fits
+    paired = [np.repeat(scores, rounds // len(scores), axis=0) for scores in (first, second)]
+    gaps = [roc_auc_score(LABELS, a) - roc_auc_score(LABELS, b) for a, b in zip(*paired, strict=True)]
+    of_pairs = np.var(gaps, ddof=1) / rounds if rounds > 1 else 0.0
+    of_images = slow_noise(paired[0], paired[1], groups) ** 2 - of_pairs
+    sides = [[roc_auc_score(LABELS, row) for row in side] for side in (first, second)]
+    of_fits = sum(np.var(side, ddof=1) / len(side) for side in sides if len(side) > 1)
+    expected = np.sqrt(of_images + of_fits)
+    assert unpaired_difference_noise(first, second, LABELS, groups) == pytest.approx(expected)
 
 
 def test_noise_is_the_scatter_of_the_difference_over_other_pieces() -> None:

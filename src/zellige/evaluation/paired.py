@@ -52,19 +52,68 @@ def difference_noise(
             f"difference: expected scores of the same seeds and images, got {first.shape}, {second.shape} and "
             f"{is_defective.shape} labels"
         )
-    num_defective = int(is_defective.sum())
-    if num_defective in (0, len(is_defective)):
+    if is_defective.all() or not is_defective.any():
         return math.nan
     placed = placements(first, is_defective) - placements(second, is_defective)  # (S, N)
-    by_seed = placed[:, is_defective].mean(1)
-    of_seeds = float(by_seed.var(ddof=1)) / len(by_seed) if len(by_seed) > 1 else 0.0
+    of_seeds = _variance_of_mean(placed[:, is_defective].mean(1))
+    return math.sqrt(of_seeds + _variance_of_images(placed.mean(0), is_defective, groups))
+
+
+def unpaired_difference_noise(
+    first: NDArray[np.float64],
+    second: NDArray[np.float64],
+    is_defective: NDArray[np.bool_],
+    groups: Sequence[str],
+) -> float:
+    """Estimate the same as `difference_noise` where the fits of the two detectors have no seeds in common.
+
+    The images are the same for both, so they are still taken together; the fits' variances are added. The fits of a
+    detector that was fitted once are left out.
+
+    Args:
+        first: (S, N) scores of one detector, a row per fit, higher = worse.
+        second: (T, N) scores of the other one, of the same images in the same order.
+        is_defective: (N,) bool.
+        groups: N group ids; images of one group are not independent.
+
+    Returns:
+        The standard error, 0 or more; NaN unless both classes are there.
+
+    Raises:
+        InputError: arrays that do not fit each other.
+
+    Example:
+        >>> scores = np.array([[0.1, 0.2, 0.3, 0.9]])
+        >>> unpaired_difference_noise(scores.repeat(3, 0), scores, np.array([False, False, True, True]), list("abcd"))
+        0.0
+    """
+    shapes = first.shape, second.shape
+    if any(len(shape) != 2 or shape[0] == 0 or shape[1:] != is_defective.shape for shape in shapes):
+        raise InputError(
+            f"difference: expected scores of the same images, got {first.shape}, {second.shape} and "
+            f"{is_defective.shape} labels"
+        )
+    if is_defective.all() or not is_defective.any():
+        return math.nan
+    placed = [placements(scores, is_defective) for scores in (first, second)]
+    of_fits = sum(_variance_of_mean(one[:, is_defective].mean(1)) for one in placed)
+    return math.sqrt(of_fits + _variance_of_images(placed[0].mean(0) - placed[1].mean(0), is_defective, groups))
+
+
+def _variance_of_mean(values: NDArray[np.float64]) -> float:
+    """Variance of the mean of independent numbers; 0 for a single one, whose scatter is not known."""
+    return float(values.var(ddof=1)) / len(values) if len(values) > 1 else 0.0
+
+
+def _variance_of_images(gaps: NDArray[np.float64], is_defective: NDArray[np.bool_], groups: Sequence[str]) -> float:
+    """Variance of the difference of two AUROCs over other images, from each image's (N,) difference of placements."""
+    num_defective = int(is_defective.sum())
     share = np.where(is_defective, num_defective, len(is_defective) - num_defective)
-    influence = (placed.mean(0) - by_seed.mean()) / share
+    influence = (gaps - gaps[is_defective].mean()) / share
     _, group_of = np.unique(np.asarray(groups), return_inverse=True)
     by_group = np.bincount(group_of, weights=influence).astype(np.float64)
     # Two or three groups say little about their own scatter; then the pieces alone are the safer guide.
-    of_images = max(_variance_of_sum(by_group), _variance_of_sum(influence))
-    return math.sqrt(of_seeds + of_images)
+    return max(_variance_of_sum(by_group), _variance_of_sum(influence))
 
 
 def _variance_of_sum(parts: NDArray[np.float64]) -> float:
