@@ -96,7 +96,8 @@ def learn(objective: nn.Module, lessons: Lessons, recipe: Recipe, fabric: Fabric
             done.curve.append(entry)
             if fabric.is_global_zero:
                 save_progress(resume, identity, done, learning, optimizer)
-            advance(f"loss {entry['train_loss']:.3g}, VAL {entry.get('val_loss', math.nan):.3g}, rate {rate:.2g}")
+            seen = f", VAL {entry['val_loss']:.3g}" if "val_loss" in entry else ""
+            advance(f"loss {entry['train_loss']:.3g}{seen}, rate {rate:.2g}")
     _put(done.best, learning)
     return done
 
