@@ -248,7 +248,7 @@ def test_every_other_crop_is_zoomed_with_its_labels(tmp_path: Path) -> None:
     assert 32 < sides.max() < 36.5
     for tile, side in zip(whole, sides[:, 0], strict=True):
         shown = np.argwhere(tile.kind_mask)
-        assert np.abs(np.ptp(shown, axis=0) + 1 - side).max() <= 1
+        assert np.abs(np.ptp(shown, axis=0) + 1 - side).max() <= 2  # a pixel counts from an eighth on, on either side
         assert np.abs(shown.min(axis=0) - tile.boxes[0, [1, 0]]).max() <= 1
 
 

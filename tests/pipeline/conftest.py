@@ -47,12 +47,18 @@ def compare_arguments(root: Path, *more: str) -> list[str]:
 
 
 def processes_of(root: Path) -> list[str]:
-    """Command lines of the training processes whose data lie under `root`."""
-    lines = []
+    """Command lines of the training runs whose data lie under `root`, one of each session.
+
+    A run's process that starts another program looks for a moment as if there were two of it.
+    """
+    lines = {}
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         with contextlib.suppress(OSError):
-            lines.append(path.read_bytes().replace(b"\0", b" ").decode(errors="replace"))
-    return [line for line in lines if "train.py" in line and str(root) in line]
+            session = (path.parent / "stat").read_text().rpartition(")")[2].split()[3]
+            line = path.read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            if "train.py" in line and str(root) in line:
+                lines[session] = line
+    return list(lines.values())
 
 
 def store_rows(root: Path, query: str) -> list[tuple]:

@@ -42,6 +42,8 @@ _BAND = 0.15
 """Standard deviation, cycles per px, of the band in which phases count: above it there is noise alone."""
 _NUM_STEPS = 20
 _SMALL_STEP_PX = 0.003
+_GRAIN_PX = 2.0**-10
+"""Shifts are multiples of it, far below what can be known: rounding errors do not move a template that lies right."""
 _BLOCK = 1024
 _DAMPING = 1e-3
 _TUKEY = 4.685
@@ -117,7 +119,8 @@ def find_shift(
     found = _search(templates[-1], images[-1], masks[-1], search_px / scales[-1])
     for one, other, mask in zip(templates[-2::-1], images[-2::-1], masks[-2::-1], strict=True):
         found = _refine(one, other, mask, (2 * found.dy_px, 2 * found.dx_px))
-    found = Shift(dy_px=found.dy_px * scales[0], dx_px=found.dx_px * scales[0], quality=found.quality)
+    dy, dx = (round(shift * scales[0] / _GRAIN_PX) * _GRAIN_PX for shift in (found.dy_px, found.dx_px))
+    found = Shift(dy_px=dy, dx_px=dx, quality=found.quality)
     if not found.quality >= MIN_QUALITY:
         raise InputError(
             f"{where}: expected its template to fit within {search_px} px, got a correlation of {found.quality:.2f} "
