@@ -15,7 +15,7 @@ from zellige.core.types import Color, Frame, Geometry, GeometryMode, LabelledBox
 from zellige.data.augment import Augment
 from zellige.data.dataset import TileDataset
 from zellige.data.labelled_tile import LabelledTile, clipped
-from zellige.data.supervised_tiles import SupervisedTiles, kinds_of
+from zellige.data.supervised_tiles import Drawing, SupervisedTiles, kinds_of
 
 KINDS = ("dent", "hole")
 LEVEL = {"dent": 0, "hole": 255}
@@ -164,9 +164,9 @@ def test_drawn_tiles_depend_on_their_seed_alone(tmp_path: Path) -> None:
     samples = [sample(tmp_path, "good"), sample(tmp_path, "a", TWO), sample(tmp_path, "b", {"hole": (0, 0, 9, 9)})]
     first, second = (supervised(samples, TILES, "labelled_turns", cache_mb=size) for size in (10, 0))
     places = [(index, seed) for seed in range(8) for index in range(3)]
-    seen = {place: first.draw(place[0], crops="random", seed=(7, place[1])) for place in places}
+    seen = {place: first.draw(place[0], Drawing(crops="random"), seed=(7, place[1])) for place in places}
     for place in reversed(places):
-        again = second.draw(place[0], crops="random", seed=(7, place[1]))
+        again = second.draw(place[0], Drawing(crops="random"), seed=(7, place[1]))
         for name in ("pixels", "kind_mask", "boxes", "kind"):
             assert np.array_equal(getattr(seen[place], name), getattr(again, name)), name
     assert len({tile.pixels.tobytes() for (index, _), tile in seen.items() if index == 1}) > 6
@@ -182,7 +182,7 @@ def test_masks_and_boxes_follow_the_augmentation(tmp_path: Path, policy: str) ->
     tiles = supervised([sample(tmp_path, "a", {"hole": (20, 24, 40, 34)}, size=(64, 64))], geometry, policy)
     moved = set()
     for seed in range(30):
-        tile = tiles.draw(0, crops="grid", seed=(seed,))
+        tile = tiles.draw(0, Drawing(crops="grid"), seed=(seed,))
         assert np.mean(tile.kind_mask != numbers(tile)) < 0.02
         assert len(tile.boxes) == 1
         off = np.array(bounds(tile, 2)) - tile.boxes[0, :4]
@@ -196,7 +196,7 @@ def test_masks_and_boxes_follow_the_augmentation(tmp_path: Path, policy: str) ->
 def test_boxes_that_leave_are_clipped_and_dropped(tmp_path: Path) -> None:
     geometry = Geometry(mode=GeometryMode.RESIZE, height=64, width=64)
     tiles = supervised([sample(tmp_path, "a", {"hole": (0, 0, 6, 6)}, size=(64, 64))], geometry, "labelled")
-    drawn = [tiles.draw(0, crops="grid", seed=(seed,)) for seed in range(60)]
+    drawn = [tiles.draw(0, Drawing(crops="grid"), seed=(seed,)) for seed in range(60)]
     counts = Counter(len(tile.boxes) for tile in drawn)
     assert counts[0] > 0
     for tile in drawn:
@@ -208,11 +208,11 @@ def test_boxes_that_leave_are_clipped_and_dropped(tmp_path: Path) -> None:
 def test_random_crops_lie_on_defects_three_times_of_four(tmp_path: Path) -> None:
     small = Geometry(mode=GeometryMode.TILES, height=32, width=32)
     tiles = supervised([sample(tmp_path, "a", {"hole": (84, 84, 86, 86)}, size=(256, 256))], small)
-    drawn = [tiles.draw(0, crops="random", seed=(seed,)) for seed in range(200)]
+    drawn = [tiles.draw(0, Drawing(crops="random"), seed=(seed,)) for seed in range(200)]
     share = np.mean([tile.kind == 2 for tile in drawn])
     assert 0.65 < share < 0.85  # a random crop meets it in one of 50
     assert len({tuple(tile.boxes[0]) for tile in drawn if tile.kind == 2}) > 15
-    grid = {tiles.draw(0, crops="grid", seed=(seed,)).pixels.tobytes() for seed in range(500)}
+    grid = {tiles.draw(0, Drawing(crops="grid"), seed=(seed,)).pixels.tobytes() for seed in range(500)}
     assert len(grid) == 2  # the tile with the defect and those without
 
 
@@ -222,7 +222,7 @@ def test_small_crops_lie_on_defects_and_keep_them_off_their_borders(tmp_path: Pa
         y, x = place
         box = {"hole": (x, y, x + 1, y + 1)}
         tiles = supervised([sample(tmp_path, f"a{number}", box, size=(256, 256))], replace(TILES, height=64, width=64))
-        drawn = [tiles.draw(0, crops="random", seed=(seed,), crop_px=32) for seed in range(300)]
+        drawn = [tiles.draw(0, Drawing(crops="random", crop_px=32), seed=(seed,)) for seed in range(300)]
         assert {tile.pixels.shape[-2:] for tile in drawn} == {(32, 32)}
         shown = np.array([np.argwhere(tile.kind_mask)[0] for tile in drawn if tile.kind_mask.any()])
         assert 0.65 < len(shown) / 300 < 0.85
@@ -236,7 +236,7 @@ def test_small_crops_lie_on_defects_and_keep_them_off_their_borders(tmp_path: Pa
 def test_every_other_crop_is_zoomed_with_its_labels(tmp_path: Path) -> None:
     """A defect of 24 px shows as large as the crop's own scale makes it: up to 1.5 times larger or smaller."""
     tiles = supervised([sample(tmp_path, "a", {"hole": (100, 90, 124, 114)}, size=(256, 256))], TILES)
-    drawn = [tiles.draw(0, crops="random", seed=(seed,), crop_px=96, crop_zoom=0.5) for seed in range(300)]
+    drawn = [tiles.draw(0, Drawing(crops="random", crop_px=96, crop_zoom=0.5), seed=(seed,)) for seed in range(300)]
     assert {tile.pixels.shape[-2:] for tile in drawn} == {(96, 96)}
     whole = [
         tile for tile in drawn if len(tile.boxes) and tile.boxes[0, :2].min() > 0 and tile.boxes[0, 2:4].max() < 96
@@ -252,9 +252,65 @@ def test_every_other_crop_is_zoomed_with_its_labels(tmp_path: Path) -> None:
         assert np.abs(shown.min(axis=0) - tile.boxes[0, [1, 0]]).max() <= 1
 
 
+def test_a_stretched_crop_keeps_area_and_labels(tmp_path: Path) -> None:
+    """A square defect of 24 px becomes oblong, up to 1.5 times longer along one side, and keeps its area."""
+    tiles = supervised([sample(tmp_path, "a", {"hole": (100, 90, 124, 114)}, size=(256, 256))], TILES)
+    how = Drawing(crop_px=96, crop_stretch=0.5)
+    drawn = [tiles.draw(0, how, seed=(seed,)) for seed in range(300)]
+    assert {tile.pixels.shape[-2:] for tile in drawn} == {(96, 96)}
+    whole = [t for t in drawn if len(t.boxes) and t.boxes[0, :2].min() > 0 and t.boxes[0, 2:4].max() < 96]
+    sides = np.array([tile.boxes[0, 2:4] - tile.boxes[0, :2] for tile in whole])
+    ratio = sides[:, 0] / sides[:, 1]
+    assert 0.35 < np.mean(ratio == 1) < 0.65
+    assert 1 / 1.55 < ratio.min() < 0.75 < 1.35 < ratio.max() < 1.55  # crops are whole pixels
+    assert np.abs(sides.prod(axis=1) / 24**2 - 1).max() < 0.03
+    for tile, side in zip(whole, sides, strict=True):
+        shown = np.argwhere(tile.pixels[0] > 160)
+        assert np.abs(np.ptp(shown, axis=0) + 1 - side[::-1]).max() <= 1.5
+
+
+@pytest.mark.parametrize(
+    ("kinds", "opposites"),
+    [
+        (("dent", "hole"), {"hole": "dent"}),
+        (("dent", "hole"), {"dent": "hole", "hole": "dent"}),
+        (("dent", "hole"), {}),
+    ],
+)
+def test_every_fourth_tile_is_a_negative_with_the_opposite_kinds(
+    tmp_path: Path, kinds: tuple[str, ...], opposites: dict[str, str]
+) -> None:
+    """A dent is black and a hole is white: in the negative too, if they changed places."""
+    one = sample(tmp_path, "a", {"dent": (8, 8, 20, 20), "hole": (40, 30, 60, 44)})
+    tiles = supervised([one], replace(TILES, height=64, width=96))
+    drawn = [tiles.draw(0, Drawing(opposites=opposites), seed=(seed,)) for seed in range(200)]
+    is_negative = np.array([tile.pixels[0, 0, 0] == 195 for tile in drawn])
+    assert (0.17 < is_negative.mean() < 0.33) if opposites else not is_negative.any()
+    for tile in drawn:
+        for number, kind in enumerate(KINDS, start=1):
+            assert np.array_equal(tile.kind_mask == number, tile.pixels[0] == LEVEL[kind])
+            x0, y0, x1, y1 = tile.boxes[tile.boxes[:, 4] == number][0, :4].astype(int)
+            assert (tile.kind_mask[y0:y1, x0:x1] == number).all()
+            assert (y1 - y0) * (x1 - x0) == np.sum(tile.kind_mask == number)
+
+
+def test_a_negative_keeps_good_and_what_nobody_knows() -> None:
+    """Good is 0 and has no opposite; a kind of -1 is not known."""
+    tile = LabelledTile(
+        pixels=np.zeros((1, 2, 2), np.uint8),
+        kind_mask=np.zeros((2, 2), np.uint8),
+        has_mask=False,
+        kind=-1,
+        boxes=np.zeros((0, 5), np.float32),
+        has_boxes=False,
+    )
+    swapped = np.array([0, 2, 1], np.uint8)
+    assert [replace(tile, kind=kind).negative(swapped).kind for kind in (-1, 0, 1, 2)] == [-1, 0, 2, 1]
+
+
 def test_a_thin_defect_stays_in_a_crop_that_shows_more(tmp_path: Path) -> None:
     tiles = supervised([sample(tmp_path, "a", {"hole": (20, 100, 236, 101)}, size=(256, 256))], TILES)
-    drawn = [tiles.draw(0, crops="random", seed=(seed,), crop_px=96, crop_zoom=1.0) for seed in range(100)]
+    drawn = [tiles.draw(0, Drawing(crops="random", crop_px=96, crop_zoom=1.0), seed=(seed,)) for seed in range(100)]
     shown = [tile for tile in drawn if tile.pixels.max() > 80]
     assert len(shown) > 60
     assert all(tile.kind == 2 and tile.kind_mask.any() for tile in shown)
@@ -265,7 +321,7 @@ def test_a_defect_that_nobody_placed_is_drawn_whole(tmp_path: Path) -> None:
     bare = sample(tmp_path, "a", {"hole": (5, 5, 9, 9)}, has_mask=False, has_boxes=False, size=(64, 96))
     tiles = supervised([bare], RESIZE)
     whole = tiles.tiles_of(0)[0].pixels
-    drawn = [tiles.draw(0, crops="random", seed=(seed,), crop_zoom=1.0) for seed in range(20)]
+    drawn = [tiles.draw(0, Drawing(crops="random", crop_zoom=1.0), seed=(seed,)) for seed in range(20)]
     assert all(np.array_equal(tile.pixels, whole) and tile.kind == 2 for tile in drawn)
 
 
@@ -273,7 +329,7 @@ def test_a_zoomed_crop_shows_no_more_than_there_is(tmp_path: Path) -> None:
     tiles = supervised(
         [sample(tmp_path, "a", {"hole": (5, 5, 20, 20)}, size=(34, 200))], replace(TILES, height=32, width=32)
     )
-    drawn = [tiles.draw(0, crops="random", seed=(seed,), crop_zoom=1.0) for seed in range(50)]
+    drawn = [tiles.draw(0, Drawing(crops="random", crop_zoom=1.0), seed=(seed,)) for seed in range(50)]
     assert {tile.pixels.shape[-2:] for tile in drawn} == {(32, 32)}
 
 
@@ -329,7 +385,7 @@ def test_a_template_follows_its_image_as_it_does_in_evaluation(tmp_path: Path) -
     expected = cut(read_sample(one, color=Color.GRAY), TILES).pixels
     assert expected.shape[1] == 2
     np.testing.assert_array_equal([tile.pixels for tile in tiles.tiles_of(0)], expected)
-    turned = supervised([one], TILES, "flips").draw(0, crops="grid", seed=(3,)).pixels
+    turned = supervised([one], TILES, "flips").draw(0, Drawing(crops="grid"), seed=(3,)).pixels
     assert any(
         np.array_equal(turned, tile[:, ::rows, ::columns])
         for tile in expected

@@ -214,6 +214,9 @@ def test_a_loss_that_is_no_number_ends_the_fit_and_keeps_the_last_weights(tmp_pa
         ({"average": 1.0}, r"trainer\.average: expected 0 to below 1, got 1"),
         ({"crop_px": 40}, r"trainer\.crop_px: expected a multiple of 32 from 32 to 4096, got 40"),
         ({"crop_zoom": 1.5}, r"trainer\.crop_zoom: expected 0 to 1, got 1\.5"),
+        ({"crop_stretch": -0.1}, r"trainer\.crop_stretch: expected 0 to 1, got -0\.1"),
+        ({"opposites": {"a": "b", "b": "c"}}, r"trainer\.opposites: expected each kind in one pair, got 'b' in two"),
+        ({"opposites": {"a": "c", "b": "c"}}, r"trainer\.opposites: expected each kind in one pair, got 'c' in two"),
         ({"crop_zoom": 0.2, "crops": "grid"}, r"trainer\.crop_zoom: expected trainer\.crops=random with it, got grid"),
         ({"crop_px": 32, "crops": "grid"}, r"trainer\.crop_px: expected trainer\.crops=random with it, got grid"),
         ({"crops": "some"}, r"trainer\.crops: expected one of random, grid, got 'some'"),
@@ -240,6 +243,8 @@ def test_what_cannot_be_fitted_is_refused(tmp_path: Path) -> None:
         run(SupervisedToy(), (train, nothing), tmp_path)
     with pytest.raises(ConfigError, match=r"trainer\.crop_px: expected at most the tile's 32 px, got 64"):
         run(SupervisedToy(), (train, val), tmp_path, crop_px=64)
+    with pytest.raises(ConfigError, match=r"trainer\.opposites: expected kinds of the training split, .*got 'burr'"):
+        run(SupervisedToy(), (train, val), tmp_path, opposites={"burr": "burr"})
     squashed = Geometry(mode=GeometryMode.RESIZE, height=32, width=32)
     bare = tuple(replace(one, mask_path=None, boxes=()) for one in train.defects)
     unplaced = TileDataset(train.samples, defects=bare, geometry=squashed, color=train.color)

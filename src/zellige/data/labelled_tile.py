@@ -45,6 +45,18 @@ class LabelledTile:
         found = int(counts.argmax()) + 1 if counts.any() else 0
         return replace(self, kind=found, has_mask=self.has_mask or found == 0)
 
+    def negative(self, opposites: NDArray[np.uint8]) -> "LabelledTile":
+        """Turn light into dark and dark into light; kind k becomes `opposites[k]` (K + 1,), good stays good."""
+        boxes = self.boxes.copy()
+        boxes[:, 4] = opposites[boxes[:, 4].astype(np.intp)]
+        return replace(
+            self,
+            pixels=255 - self.pixels,
+            kind_mask=opposites[self.kind_mask],
+            kind=int(opposites[self.kind]) if self.kind > 0 else self.kind,
+            boxes=boxes,
+        )
+
     def brought_to(self, height: int, width: int) -> "LabelledTile":
         """Resize pixels, mask and boxes: by areas where it gets smaller, linearly where it gets larger."""
         h, w = self.kind_mask.shape

@@ -9,7 +9,8 @@ import logging
 import math
 import threading
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +31,30 @@ _MARGIN = 0.125
 half a defect has no kind."""
 _ZOOMED = 0.5
 """Share of the random crops that are zoomed: resizing blurs, and the net is to see what is not blurred too."""
+_NEGATIVE = 0.25
+"""Share of the tiles that are shown as negatives where kinds have opposites."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drawing:
+    """How training tiles are drawn from images; the settings of `SupervisedRecipe` of these names.
+
+    `crops` is "random": anywhere, three of four on a defect where there is one; or "grid": one of evaluation's tiles,
+    as of every image that has a defect and does not say where. `crop_px` is the side of a random crop, at most that of
+    evaluation's tile, which it is if not given. Every other random crop shows up to the share `crop_zoom` more or less,
+    and up to the share `crop_stretch` more of one side than of the other, and is brought to its size.
+    Where `opposites` names kinds, every fourth tile is shown as a negative, in which each of them becomes the other.
+    """
+
+    crops: str = "random"
+    crop_px: int | None = None
+    crop_zoom: float = 0.0
+    crop_stretch: float = 0.0
+    opposites: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def is_resized(self) -> bool:
+        return self.crop_zoom > 0 or self.crop_stretch > 0
 
 
 class SupervisedTiles:
@@ -124,28 +149,27 @@ class SupervisedTiles:
         drawn = np.minimum(np.searchsorted(edges, steps, side="right"), len(edges) - 1)
         return np.asarray(self._usable[rng.permutation(drawn)])
 
-    def draw(
-        self, index: int, *, crops: str, seed: Sequence[int], crop_px: int | None = None, crop_zoom: float = 0.0
-    ) -> LabelledTile:
-        """Draw one tile of an image and augment it.
-
-        Args:
-            index: of a usable image.
-            crops: "random": anywhere, three of four on a defect where there is one; "grid": one of evaluation's, as of
-                every image that has a defect and does not say where.
-            seed: decides place and augmentation.
-            crop_px: side of a random crop, at most that of evaluation's tile, which it is if not given.
-            crop_zoom: every other random crop shows up to this share more or less and is brought to its size.
-        """
+    def draw(self, index: int, how: Drawing, *, seed: Sequence[int]) -> LabelledTile:
+        """Draw one tile of a usable image and augment it; `seed` decides place, scale and augmentation."""
         frame, rng = self._frame(index), np.random.default_rng([*seed])
-        size = frame.tile_size if crop_px is None else (crop_px, crop_px)
-        shown = _zoomed(size, frame, crop_zoom, rng) if crop_zoom and frame.has_place else size
-        if crops == "grid" or not frame.has_place:
+        size = frame.tile_size if how.crop_px is None else (how.crop_px, how.crop_px)
+        shown = _shown(size, frame, how, rng) if how.is_resized and frame.has_place else size
+        if how.crops == "grid" or not frame.has_place:
             place, shown = frame.corners[rng.integers(len(frame.corners))], size
         else:
             place = _anywhere(frame, shown, rng)
         tile = frame.tile(*place, shown).brought_to(*size)
+        if how.opposites and rng.random() < _NEGATIVE:
+            tile = tile.negative(self._opposites(how.opposites))
         return self._augment().labelled(tile, seed=int(rng.integers(2**63)))
+
+    def _opposites(self, named: Mapping[str, str]) -> NDArray[np.uint8]:
+        """The number that each number of a kind becomes: (K + 1,)."""
+        numbers = np.arange(len(self._numbers) + 1, dtype=np.uint8)
+        for one, other in named.items():
+            first, second = self._numbers[one], self._numbers[other]
+            numbers[first], numbers[second] = second, first
+        return numbers
 
     def _augment(self) -> Augment:
         """The augmentation of this thread: it holds random states while it works."""
@@ -175,12 +199,20 @@ def kinds_of(samples: Sequence[Sample]) -> list[str]:
     return sorted(found - {GOOD, MIXED})
 
 
-def _zoomed(size: tuple[int, int], frame: LabelledFrame, zoom: float, rng: np.random.Generator) -> tuple[int, int]:
-    """Choose how much a crop of `size` (h, w) shows: no more than there is, and of the same shape."""
-    most = math.log1p(zoom)
-    factor = math.exp(rng.uniform(-most, most)) if rng.random() < _ZOOMED else 1.0
-    factor = min(factor, *(there / side for there, side in zip(frame.numbers.shape, size, strict=True)))
-    return round(size[0] * factor), round(size[1] * factor)
+def _shown(size: tuple[int, int], frame: LabelledFrame, how: Drawing, rng: np.random.Generator) -> tuple[int, int]:
+    """Choose how much a crop of `size` (h, w) shows: no more than there is."""
+    if rng.random() >= _ZOOMED:
+        factors = (1.0, 1.0)
+    else:
+        zoom, stretch = (
+            math.exp(rng.uniform(-most, most)) for most in (math.log1p(how.crop_zoom), math.log1p(how.crop_stretch) / 2)
+        )
+        factors = (zoom * stretch, zoom / stretch)
+    # Of the same shape as it would have where there is more.
+    least = min(
+        1.0, *(there / (side * factor) for there, side, factor in zip(frame.numbers.shape, size, factors, strict=True))
+    )
+    return round(size[0] * factors[0] * least), round(size[1] * factors[1] * least)
 
 
 def _anywhere(frame: LabelledFrame, size: tuple[int, int], rng: np.random.Generator) -> tuple[int, int]:

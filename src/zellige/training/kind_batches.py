@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from zellige.data.labelled_tile import LabelledTile
-from zellige.data.supervised_tiles import SupervisedTiles
+from zellige.data.supervised_tiles import Drawing, SupervisedTiles
 from zellige.models.detector import KindTargets
 
 Batch = tuple[Tensor, KindTargets]
@@ -28,9 +28,7 @@ def drawn_batches(
     order: Sequence[tuple[int, int]],
     *,
     seed: Sequence[int],
-    crops: str,
-    crop_px: int | None,
-    crop_zoom: float,
+    how: Drawing,
     batch_size: int,
     num_workers: int,
     device: torch.device,
@@ -41,14 +39,14 @@ def drawn_batches(
         tiles: where from.
         order: of each tile its place in the epoch of all processes and the number of its image.
         seed: of the epoch; with a tile's place it decides where the tile lies and how it is changed.
-        crops, crop_px, crop_zoom: see `SupervisedTiles.draw`.
+        how: how each tile is drawn.
         batch_size: tiles in a batch; the last may hold fewer.
         num_workers: threads; 0 makes each batch when it is asked for.
         device: of the batches.
     """
 
     def draw(place: int, index: int) -> LabelledTile:
-        return tiles.draw(index, crops=crops, seed=(*seed, place), crop_px=crop_px, crop_zoom=crop_zoom)
+        return tiles.draw(index, how, seed=(*seed, place))
 
     def make(start: int) -> Batch:
         return collate([draw(place, index) for place, index in order[start : start + batch_size]])

@@ -116,6 +116,9 @@ def _check(detector: object, train: TileDataset, recipe: SupervisedRecipe) -> tu
     if not detector.kinds:
         raise ConfigError("model.kinds: expected the kinds of the training split, got none")
     tile = (train.geometry.height, train.geometry.width)
+    if unknown := {*recipe.opposites, *recipe.opposites.values()} - {*detector.kinds}:
+        expected = ", ".join(detector.kinds)
+        raise ConfigError(f"trainer.opposites: expected kinds of the training split, {expected}, got {min(unknown)!r}")
     if recipe.crop_px is not None and recipe.crop_px > min(tile):
         raise ConfigError(f"trainer.crop_px: expected at most the tile's {min(tile)} px, got {recipe.crop_px}")
     if not train.defects:
@@ -167,7 +170,7 @@ def _lessons(
 ) -> Lessons:
     """Say what is learned from: the tiles of each epoch are dealt to the processes one by one."""
     rank, world, device = fabric.global_rank, fabric.world_size, fabric.device
-    num_draws = recipe.draws_per_image * len(tiles.usable)
+    num_draws, how = recipe.draws_per_image * len(tiles.usable), recipe.drawing()
 
     def epoch(number: int, steps: int) -> Iterator[Batch]:
         order = tiles.order(seed=recipe.seed, epoch=number, balance=recipe.balance, num_draws=num_draws)
@@ -176,9 +179,7 @@ def _lessons(
             tiles,
             own,
             seed=(recipe.seed, number),
-            crops=recipe.crops,
-            crop_px=recipe.crop_px,
-            crop_zoom=recipe.crop_zoom,
+            how=how,
             batch_size=recipe.batch_size,
             num_workers=recipe.num_workers,
             device=device,
@@ -191,9 +192,7 @@ def _lessons(
 
     choices = {
         "balance": recipe.balance,
-        "crops": recipe.crops,
-        "crop_px": recipe.crop_px,
-        "crop_zoom": recipe.crop_zoom,
+        **asdict(how),
         "num_draws": num_draws,
         "slow": recipe.backbone_rate,
     }

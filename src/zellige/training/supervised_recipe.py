@@ -1,9 +1,10 @@
 """How to learn from labels: the settings of `trainer=supervised`, checked once."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from zellige.core.errors import ConfigError
-from zellige.data.supervised_tiles import CROPS
+from zellige.data.supervised_tiles import CROPS, Drawing
 from zellige.training.recipe import Recipe
 
 
@@ -34,6 +35,11 @@ class SupervisedRecipe:
     crop_zoom: float = 0.0
     """Every other random crop shows up to this share more or less and is brought to its size: products whose parts and
     defects vary in size, of which few sizes were seen."""
+    crop_stretch: float = 0.0
+    """The same crops show up to this share more of their height than of their width, or the other way."""
+    opposites: Mapping[str, str] = field(default_factory=dict)
+    """Kinds that become each other where dark and light change places, for products of two tones: every fourth tile is
+    shown as a negative then. Boards: what is missing there is too much in the negative."""
     draws_per_image: int = 1
     """Tiles of an epoch, as a multiple of the training images."""
     num_workers: int = 0
@@ -47,6 +53,9 @@ class SupervisedRecipe:
         if self.crops not in CROPS:
             raise ConfigError(f"trainer.crops: expected one of {', '.join(CROPS)}, got {self.crops!r}")
         self._check_crop()
+        for one, other in self.opposites.items():
+            if self.opposites.get(other, one) != one or list(self.opposites.values()).count(other) > 1:
+                raise ConfigError(f"trainer.opposites: expected each kind in one pair, got {other!r} in two")
         for name, least in (("draws_per_image", 1), ("num_workers", 0)):
             if not least <= getattr(self, name) <= 1000:
                 raise ConfigError(f"trainer.{name}: expected {least} to 1000, got {getattr(self, name)}")
@@ -55,16 +64,27 @@ class SupervisedRecipe:
                 raise ConfigError(f"trainer.{name}: expected 0 to 1, got {getattr(self, name)}")
 
     def _check_crop(self) -> None:
-        if not 0 <= self.crop_zoom <= 1:
-            raise ConfigError(f"trainer.crop_zoom: expected 0 to 1, got {self.crop_zoom}")
-        if self.crop_zoom and self.crops != "random":
-            raise ConfigError(f"trainer.crop_zoom: expected trainer.crops=random with it, got {self.crops}")
+        for name in ("crop_zoom", "crop_stretch"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ConfigError(f"trainer.{name}: expected 0 to 1, got {getattr(self, name)}")
+            if getattr(self, name) and self.crops != "random":
+                raise ConfigError(f"trainer.{name}: expected trainer.crops=random with it, got {self.crops}")
         if self.crop_px is None:
             return
         if not 32 <= self.crop_px <= 4096 or self.crop_px % 32:
             raise ConfigError(f"trainer.crop_px: expected a multiple of 32 from 32 to 4096, got {self.crop_px}")
         if self.crops != "random":
             raise ConfigError(f"trainer.crop_px: expected trainer.crops=random with it, got {self.crops}")
+
+    def drawing(self) -> Drawing:
+        """How training tiles are drawn."""
+        return Drawing(
+            crops=self.crops,
+            crop_px=self.crop_px,
+            crop_zoom=self.crop_zoom,
+            crop_stretch=self.crop_stretch,
+            opposites=dict(self.opposites),
+        )
 
     def steps(self) -> Recipe:
         """What the loop needs to know of this."""
