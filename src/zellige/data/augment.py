@@ -28,7 +28,8 @@ class Augment:
     `jitter` is for few images: the piece lies a little otherwise (up to 3 degrees, 3 % of scale, 3 % of a side) in
     slightly other light, and is never mirrored. `jitter_turns` adds mirror images and, of square tiles, quarter turns,
     for products without a direction. `labelled` is for detectors that learn defects by their labels, which come in all
-    sizes and places: up to 10 degrees, 15 % of scale, 5 % of a side, a tenth of brightness and contrast;
+    sizes and places: half of them up to 10 degrees, 15 % of scale, 5 % of a side, all up to a tenth of brightness and
+    contrast;
     `labelled_turns` adds mirror images and quarter turns.
     """
 
@@ -116,7 +117,8 @@ def _changes_of(policy: str) -> list[A.BasicTransform]:
         A.GaussNoise(std_range=(0.005, 0.015), p=0.3),
     ]
     jitter = _shaken(degrees=3, scale=0.03, shift=0.03, light=0.05)
-    labelled = _shaken(degrees=10, scale=0.15, shift=0.05, light=0.1)
+    # Half of the tiles stay on their pixels: moving between pixels blurs, and what is inspected is not blurred.
+    labelled = _shaken(degrees=10, scale=0.15, shift=0.05, light=0.1, share=0.5)
     turns = [*flips, A.RandomRotate90(p=1.0)]
     changes: dict[str, list[A.BasicTransform]] = {
         "none": [],
@@ -131,8 +133,8 @@ def _changes_of(policy: str) -> list[A.BasicTransform]:
     return changes[policy]
 
 
-def _shaken(*, degrees: float, scale: float, shift: float, light: float) -> list[A.BasicTransform]:
-    """A piece that lies a little otherwise, in slightly other light."""
+def _shaken(*, degrees: float, scale: float, shift: float, light: float, share: float = 1.0) -> list[A.BasicTransform]:
+    """A piece that lies a little otherwise, for a share of the tiles, in slightly other light."""
     return [
         A.Affine(
             rotate=(-degrees, degrees),
@@ -141,7 +143,7 @@ def _shaken(*, degrees: float, scale: float, shift: float, light: float) -> list
             translate_percent={"x": (-shift, shift), "y": (-shift, shift)},
             border_mode=cv2.BORDER_REFLECT_101,
             rotate_method="ellipse",  # the box of a turned box's corners would be far too large
-            p=1.0,
+            p=share,
         ),
         A.RandomBrightnessContrast(brightness_limit=light, contrast_limit=light, p=1.0),
     ]

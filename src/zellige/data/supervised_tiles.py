@@ -224,10 +224,19 @@ def _anywhere(frame: LabelledFrame, size: tuple[int, int], rng: np.random.Genera
     if len(present) and rng.random() < _ON_DEFECT:
         wanted = frame.numbers == rng.choice(present)
     if wanted is None or last == (0, 0):
-        return int(rng.integers(last[0] + 1)), int(rng.integers(last[1] + 1))
+        y, x = (_beyond(side, most, rng) for side, most in zip(size, last, strict=True))
+        return y, x
     pixel = np.unravel_index(rng.choice(np.flatnonzero(wanted)), wanted.shape)
     y, x = (_first(at, side, most, rng) for at, side, most in zip((int(p) for p in pixel), size, last, strict=True))
     return y, x
+
+
+def _beyond(side: int, last: int, rng: np.random.Generator) -> int:
+    """Choose the first row or column, 0 to `last`, the first and the last one more often: the frame's edge is seen too,
+    with which the tiles of evaluation begin and end.
+    """
+    margin = int(side * _MARGIN)
+    return int(np.clip(rng.integers(-margin, last + margin + 1), 0, last))
 
 
 def _first(at: int, side: int, last: int, rng: np.random.Generator) -> int:

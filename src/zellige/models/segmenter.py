@@ -151,13 +151,17 @@ class SegmenterObjective(nn.Module):
 
 
 def pixel_loss(logits: Tensor, masks: Tensor, has_mask: Tensor) -> Tensor:
-    """Cross-entropy and Dice of logits (B, H, W) against masks bool where `has_mask` (B,) says that they are known."""
+    """Cross-entropy and Dice of logits (B, H, W) against masks bool where `has_mask` (B,) says that they are known.
+
+    Dice is of the tiles that show a defect: of one without it is 1 whatever is found, and a batch of such tiles would
+    count as a bad one.
+    """
     known = has_mask.view(-1, 1, 1).expand_as(masks)
     target = masks.float()
     crossed = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
-    found = logits.sigmoid() * known
-    both = (found * target).sum()
-    dice = 1 - (2 * both + 1) / (found.sum() + (target * known).sum() + 1)
+    shows = (has_mask & masks.flatten(1).any(1)).view(-1, 1, 1)
+    found = logits.sigmoid() * shows
+    dice = 1 - (2 * (found * target).sum() + 1) / (found.sum() + (target * shows).sum() + 1)
     return _mean_where(crossed, known) + dice
 
 
