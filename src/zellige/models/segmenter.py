@@ -122,8 +122,8 @@ class Segmenter(nn.Module):
 class SegmenterObjective(nn.Module):
     """Cross-entropy and Dice of the pixels, cross-entropy of the kinds and of the score.
 
-    Tiles without a mask teach the score and the kind alone. While it does not learn, kinds do not count: the loss on VAL
-    says when to stop, and that of the names rises, as they are said ever more surely, while defects are still found
+    Tiles without a mask teach the score and the kind alone. While it does not learn, kinds do not count: the loss on
+    VAL says when to stop, and that of the names rises, as they are said ever more surely, while defects are still found
     better from epoch to epoch.
     """
 
