@@ -71,6 +71,7 @@ def run_folder(runs_dir: Path, name: str) -> Iterator[Path]:
     partial = runs_dir / f".{name}.partial"
     handle = _claim(partial)
     try:
+        _empty(partial)  # of what a killed process left
         yield partial
         (partial / RESUME_FILE).unlink(missing_ok=True)
         partial.rename(runs_dir / name)
@@ -109,10 +110,7 @@ def claimed_folder(folder: Path) -> Iterator[None]:
 
 
 def _claim(folder: Path) -> int:
-    """Make an empty folder that belongs to this process until the returned handle is closed.
-
-    What a killed process left in it is removed, but for a RESUME_FILE; a living process's folder is refused.
-    """
+    """Make a folder that belongs to this process until the returned handle is closed; a living one's is refused."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
@@ -126,7 +124,6 @@ def _claim(folder: Path) -> int:
     if is_taken:
         os.close(handle)
         raise ConfigError(f"run_name: another process is making {folder}; choose another name")
-    _empty(folder)
     return handle
 
 

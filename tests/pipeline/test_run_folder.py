@@ -34,6 +34,20 @@ def test_it_is_gone_after_any_error(tmp_path: Path, error: type[BaseException]) 
     assert list(tmp_path.iterdir()) == []
 
 
+def test_ctrl_c_while_an_older_rest_is_cleared_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / ".a.partial/rest").mkdir(parents=True)
+
+    def interrupted(path: Path) -> None:
+        assert path.name == "rest"
+        monkeypatch.undo()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("shutil.rmtree", interrupted)
+    with pytest.raises(KeyboardInterrupt), run_folder(tmp_path, "a"):
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_two_may_not_make_the_same_run(tmp_path: Path) -> None:
     with run_folder(tmp_path, "a") as folder:
         (folder / "mine").write_text("1")
