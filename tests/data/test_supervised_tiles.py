@@ -177,8 +177,8 @@ def test_drawn_tiles_depend_on_their_seed_alone(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("policy", "places"), [("flips", 3), ("labelled", 10), ("labelled_turns", 15)])
 def test_masks_and_boxes_follow_the_augmentation(tmp_path: Path, policy: str, places: int) -> None:
-    """Of a box that was not turned the bounds are the pixels'; those of a turned one, an ellipse's, lie up to a pixel
-    inside of a rectangle's corners, and a pixel of the mask more or less. Half of the tiles stay where they are."""
+    """Of a box that was not turned the bounds are the pixels'; those of a turned one, an ellipse's, lie up to 1.7 px
+    inside of a rectangle's corners (10 degrees, 15 % larger), beside a pixel's rounding. Half of the tiles stay where they are."""
     geometry = Geometry(mode=GeometryMode.RESIZE, height=64, width=64)
     tiles = supervised([sample(tmp_path, "a", {"hole": (20, 24, 40, 34)}, size=(64, 64))], geometry, policy)
     moved = set()
@@ -283,17 +283,8 @@ def test_a_stretched_crop_keeps_area_and_labels(tmp_path: Path) -> None:
         assert np.abs(np.ptp(shown, axis=0) + 1 - side[::-1]).max() <= 1.5
 
 
-@pytest.mark.parametrize(
-    ("kinds", "opposites"),
-    [
-        (("dent", "hole"), {"hole": "dent"}),
-        (("dent", "hole"), {"dent": "hole", "hole": "dent"}),
-        (("dent", "hole"), {}),
-    ],
-)
-def test_every_fourth_tile_is_a_negative_with_the_opposite_kinds(
-    tmp_path: Path, kinds: tuple[str, ...], opposites: dict[str, str]
-) -> None:
+@pytest.mark.parametrize("opposites", [{"hole": "dent"}, {"dent": "hole", "hole": "dent"}, {}])
+def test_every_fourth_tile_is_a_negative_with_the_opposite_kinds(tmp_path: Path, opposites: dict[str, str]) -> None:
     """A dent is black and a hole is white: in the negative too, if they changed places."""
     one = sample(tmp_path, "a", {"dent": (8, 8, 20, 20), "hole": (40, 30, 60, 44)})
     tiles = supervised([one], replace(TILES, height=64, width=96))
