@@ -178,7 +178,9 @@ def test_drawn_tiles_depend_on_their_seed_alone(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("policy", "places"), [("flips", 3), ("labelled", 10), ("labelled_turns", 15)])
 def test_masks_and_boxes_follow_the_augmentation(tmp_path: Path, policy: str, places: int) -> None:
     """Of a box that was not turned the bounds are the pixels'; those of a turned one, an ellipse's, lie up to 1.7 px
-    inside of a rectangle's corners (10 degrees, 15 % larger), beside a pixel's rounding. Half of the tiles stay where they are."""
+    inside of a rectangle's corners (10 degrees, 15 % larger), beside a pixel's rounding. Half of the tiles stay where
+    they are.
+    """
     geometry = Geometry(mode=GeometryMode.RESIZE, height=64, width=64)
     tiles = supervised([sample(tmp_path, "a", {"hole": (20, 24, 40, 34)}, size=(64, 64))], geometry, policy)
     moved = set()
