@@ -141,6 +141,10 @@ def test_the_page_says_what_was_stored(out: Path, bench: Path) -> None:
     assert list(asked.values()) == ["24.0 x", "7.5 x; 0.900, its export 0.710", "5.0 s on 100 images"]
     assert "| 4 of 4 runs; scores within 3.0e-07 (relative) |" in page
     assert "Left out" not in page
+    planned = page[page.index("## Not measured yet") :]
+    assert "padim, squashed (0 of 3)" in planned
+    assert "patchcore, squashed" not in planned
+    assert "peer: supersimplenet (0 of 1)" in planned
 
 
 OTHER_FILES: Mapping[str, Any] = {"data": "0" * 64, "options": {"size": 256, "coreset": 0.01}}
@@ -156,13 +160,13 @@ def test_what_failed_or_is_of_other_files_is_named_and_not_shown(out: Path, benc
     store_peer(out, 0, PEERS[0])
     store_peer(out, 1, PEERS[1], identity=OTHER_FILES)
     page = page_of(out, bench)
-    assert "padim, squashed" not in page
-    assert "patchcore, real" not in page
+    shown, left_out = page.split("## Left out")
+    assert "padim, squashed" not in shown
+    assert "patchcore, real" not in shown
     assert cells(page, "### magnetic tile", "peer: patchcore")[1] == "1"
     duel = cells(page, "### The same", "magnetic tile")
     assert duel[3].endswith("(peer's: one fit)")
     assert duel[6] == f"{0.73 - 0.60:+.3f} (one fit: no interval)"
-    left_out = page[page.index("## Left out") :]
     for line in ("real-patchcore: error: no space", "padim: seed 0: out of memory", "patchcore 1: made of other files"):
         assert line in left_out
 
