@@ -19,8 +19,9 @@ the peer has no counterpart for; it is left out for {" and ".join(words(name) fo
 
 The peer is anomalib 2.7.0: PatchCore with coreset ratio 0.01, PaDiM with 100 features, SuperSimpleNet with
 {plan.PEER_EPOCHS} epochs instead of 300. Its EfficientAD was not measured: it downloads its teacher and a part of
-ImageNet, and works nowhere without a network. Our efficient_ad was fitted on
-{", ".join(words(name) for name in plan.SLOW_MODELS["efficient_ad"])} only.
+ImageNet, and works nowhere without a network. Our efficient_ad is planned on
+{", ".join(words(name) for name in plan.SLOW_MODELS["efficient_ad"])} only. *The peer's best* is the best of its
+fits that are there; planned fits that are missing, on both sides, are named at the end.
 
 Fits on each set: {len(plan.SEEDS)} of ours, but one where nothing is drawn at random ({", ".join(plan.NO_SEED)}, *no
 seed*); of the peer's up to {", ".join(f"{most} of {model}" for model, most in plan.PEER_FITS.items())}. Of every
@@ -72,7 +73,8 @@ def _made_on(sets: Sequence[Measured]) -> str:
     if not facts:
         return "None of our models is measured yet.\n"
     more = " (not the same for all runs)" if len(commits) > 1 else ""
-    return f"Machine of our fits: {'; '.join(machines)}. Commit: {', '.join(f'`{c[:12]}`' for c in commits)}{more}.\n"
+    named = [f"`{commit[:12]}`{' with changes' * commit.endswith('-dirty')}" for commit in commits]
+    return f"Machine of our fits: {'; '.join(machines)}. Commit: {', '.join(named)}{more}.\n"
 
 
 def _section(found: Measured) -> str:
