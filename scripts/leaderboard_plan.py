@@ -15,7 +15,7 @@ SQUASHED_ONLY = ("x_sdd", "cookies")
 """Smaller than a tile, where there is nothing to gain, and one large object that fills the image."""
 
 PEER_EPOCHS = 60
-"""Of the peer's supersimplenet, whose schedule follows it. They took 44 minutes on the magnetic tiles; 300 would take hours."""
+"""Of the peer's supersimplenet, whose schedule follows it. On the magnetic tiles they took 44 minutes."""
 PEER_FITS: Mapping[str, int] = {"padim": 3, "patchcore": 3, "supersimplenet": 1}
 """Fits of each of the peer's models on each set; they are not seeded."""
 PEER_OPTIONS: Mapping[str, Mapping[str, float]] = {
