@@ -24,9 +24,11 @@ from leaderboard_page import write_page
 from leaderboard_plan import (
     COSTS_SET,
     COUNTERPARTS,
+    FULL_INPUT,
     PEER_FITS,
     PROTOCOLS,
     SEEDS,
+    SMALLER_INPUTS,
     SQUASHED_MODELS,
     models_for,
     seeds_for,
@@ -39,8 +41,15 @@ from zellige.run_folder import git_commit
 
 HERE = Path(__file__).resolve().parent
 RAW, BENCH = Path("data/raw"), Path("data/bench")
+
+
+def squashed(side: int) -> tuple[str, ...]:
+    """Settings of an image squashed to a square of `side` px."""
+    return ("geometry=resize", f"geometry.height={side}", f"geometry.width={side}")
+
+
 GEOMETRY = {
-    "squashed": ("geometry=resize", "geometry.height=256", "geometry.width=256"),
+    "squashed": squashed(FULL_INPUT),
     "real": (
         "geometry=tiles",
         "geometry.height=224",
@@ -171,6 +180,7 @@ def measure_costs(models: Sequence[str], out: Path, *, has_peer: bool, failed: l
             continue
         with step(f"costs-{model}", out, failed):
             cost = measure_ours(model, data, out)
+            cost["smaller"] = [measure_smaller(model, side, data, out) for side in SMALLER_INPUTS.get(model, ())]
             if other is not None:
                 cost["peer"] = {key: value for key, value in measure_peer(other, data, out).items() if key != "scores"}
             write_json(path, {**cost, "data": fingerprint(data), "commit": git_commit()})
@@ -196,19 +206,46 @@ def measure_ours(model: str, data: Path, out: Path) -> dict[str, Any]:
     """
     folder = out / "runs" / f"{COSTS_SET}-squashed-{model}-{model}-s{SEEDS[0]}"
     if folder.exists():  # made by another call, perhaps beside other work
-        folder = out / "runs" / f"costs-{model}-{int(time.time())}"
-        settings = [f"model={model}", f"run_name={folder.name}", f"runs_dir={folder.parent}", "tracking.enabled=false"]
-        reads = ["data=manifest", f"data.root={data}", "data.duplicates=ignore", *GEOMETRY["squashed"]]
-        run_program("train.py", *reads, *settings)
-    else:
-        failed: list[str] = []
-        compare_ours(COSTS_SET, "squashed", data, model, out, failed, seeds=SEEDS[:1])
-        if failed:
-            raise StepError(f"{failed[0]} failed")
+        return measure_costs_run(model, FULL_INPUT, data, out)
+    failed: list[str] = []
+    compare_ours(COSTS_SET, "squashed", data, model, out, failed, seeds=SEEDS[:1])
+    if failed:
+        raise StepError(f"{failed[0]} failed")
+    return read_costs_of(folder, data)
+
+
+def measure_smaller(model: str, side: int, data: Path, out: Path) -> dict[str, Any]:
+    """Fit and inspect at an input of `side` px.
+
+    Raises:
+        StepError: a program failed.
+    """
+    return {"side": side, **measure_costs_run(model, side, data, out)}
+
+
+def measure_costs_run(model: str, side: int, data: Path, out: Path) -> dict[str, Any]:
+    """Fit in a run of its own, which is no row of the set, and inspect.
+
+    Raises:
+        StepError: a program failed.
+    """
+    folder = out / "runs" / f"costs-{model}-{side}-{int(time.time())}"
+    settings = [f"model={model}", f"run_name={folder.name}", f"runs_dir={folder.parent}", "tracking.enabled=false"]
+    reads = ["data=manifest", f"data.root={data}", "data.duplicates=ignore", *squashed(side)]
+    run_program("train.py", *reads, *settings)
+    return read_costs_of(folder, data)
+
+
+def read_costs_of(folder: Path, data: Path) -> dict[str, Any]:
+    """What a run's report says of its fit, and the time of its bundle's inspections.
+
+    Raises:
+        StepError: a program failed.
+    """
     report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
     images = [str(path) for path in sorted((data / "test").glob("*/*.png"))[::5]]
     timed = run_program("bench_latency.py", str(folder / f"{folder.name}.zellige"), *images, has_answer=True)
-    kept = {key: report[key] for key in ("fit_seconds", "peak_memory_mb", "image_auroc")}
+    kept = {key: report[key] for key in ("fit_seconds", "peak_memory_mb", "image_auroc", "aupro")}
     return {**kept, "num_images": report["data"]["splits"]["train"]["good"], **json.loads(timed)}
 
 

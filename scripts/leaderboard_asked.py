@@ -31,28 +31,38 @@ def asked_table(sets: Sequence[Measured], costs: Mapping[str, Mapping[str, Any]]
 
 
 def costs_table(costs: Mapping[str, Mapping[str, Any]]) -> str:
-    head = ("model", "fit, s", "peer's fit, s", "peer / ours", "fit's memory, MB", "peer's memory, MB")
-    head += ("file to verdict, ms", "peer's OpenVINO, ms", "peer / ours", "peer's export, image AUROC")
-    rows = []
-    for model, cost in costs.items():
-        peer = cost.get("peer", {})
-        rows.append(
-            (
-                model,
-                number(cost["fit_seconds"], 1),
-                number(peer.get("fit_s"), 1),
-                number(_fit_ratio(cost), 1),
-                number(cost["peak_memory_mb"], 0),
-                number(peer.get("peak_memory_mb"), 0),
-                number(cost["file_to_verdict_p50_ms"], 1),
-                number(peer.get("openvino_p50_ms"), 1),
-                number(_answer_ratio(cost), 1),
-                number(peer.get("openvino_image_auroc"), 3),
-            )
-        )
+    head = ("model", "input, px", "fit, s", "peer's fit, s", "peer / ours", "fit's memory, MB", "peer's memory, MB")
+    head += ("file to verdict, ms", "peer's OpenVINO, ms", "peer / ours", "image AUROC", "its export's", "AUPRO", "its")
+    rows = [_cost_row(model, cost) for model, whole in costs.items() for cost in _inputs(whole)]
     errors = {model: cost["peer"]["openvino_error"] for model, cost in costs.items() if _has_error(cost)}
     notes = [f"The peer's {plan.COUNTERPARTS[model]} has no exported times: {errors[model]}\n" for model in errors]
     return "\n".join([table(head, rows), *notes])
+
+
+def _cost_row(model: str, cost: Mapping[str, Any]) -> tuple[str, ...]:
+    peer = cost.get("peer", {})
+    return (
+        model,
+        str(cost["side"]),
+        number(cost["fit_seconds"], 1),
+        number(peer.get("fit_s"), 1),
+        number(_fit_ratio(cost), 1),
+        number(cost["peak_memory_mb"], 0),
+        number(peer.get("peak_memory_mb"), 0),
+        number(cost["file_to_verdict_p50_ms"], 1),
+        number(peer.get("openvino_p50_ms"), 1),
+        number(_answer_ratio(cost), 1),
+        number(cost.get("image_auroc"), 3),
+        number(peer.get("openvino_image_auroc"), 3),
+        number(cost.get("aupro"), 3),
+        number(peer.get("aupro"), 3),
+    )
+
+
+def _inputs(cost: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """A model's costs at the full input and at the smaller ones, each beside the same peer's."""
+    shared = {"peer": cost["peer"]} if "peer" in cost else {}
+    return [{**cost, "side": plan.FULL_INPUT}, *({**small, **shared} for small in cost.get("smaller", ()))]
 
 
 def _quality(sets: Sequence[Measured]) -> Iterator[tuple[str, str]]:
@@ -80,10 +90,7 @@ def _ratios(costs: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[str, str]]
         cost = costs.get(model, {})
         least = plan.ASKED_FIT_RATIO.get(model, plan.ASKED_OTHER_FIT_RATIO)
         yield f"{model}: fit at least {least:.0f} x faster than the peer's {other}", _times(cost, _fit_ratio)
-        answer = _times(cost, _answer_ratio)
-        aurocs = [cost.get("image_auroc"), cost.get("peer", {}).get("openvino_image_auroc")]
-        if answer != NOT_MEASURED and None not in aurocs:
-            answer += f"; {aurocs[0]:.3f}, its export {aurocs[1]:.3f}"
+        answer = _answer(cost)
         what = f"{model}: file to verdict at least {plan.ASKED_ANSWER_RATIO:.0f} x faster than the peer's OpenVINO"
         yield f"{what} inferencer, image AUROC not lower", answer
 
@@ -110,6 +117,16 @@ def parity_words(said: Sequence[str]) -> str:
     worst = max((float(found[1]) for text in same if (found := _SCORES_WITHIN.search(text))), default=math.nan)
     within = f"; scores within {worst:.1e} (relative)" if math.isfinite(worst) else ""
     return f"{len(same)} of {len(said)} runs{within}"
+
+
+def _answer(cost: Mapping[str, Any]) -> str:
+    """How many times the peer's time is ours, at each input, with the image AUROC of both."""
+    answer = _times(cost, _answer_ratio)
+    theirs = cost.get("peer", {}).get("openvino_image_auroc")
+    if theirs is None or answer == NOT_MEASURED:
+        return answer
+    parts = [f"{_times(one, _answer_ratio)} at {one['side']} px ({one['image_auroc']:.3f})" for one in _inputs(cost)]
+    return f"{', '.join(parts)}; its export ({theirs:.3f}) at {plan.FULL_INPUT} px"
 
 
 def _times(cost: Mapping[str, Any], ratio_of: Callable[[Mapping[str, Any]], float | None]) -> str:

@@ -26,6 +26,10 @@ PEER_OPTIONS: Mapping[str, Mapping[str, float]] = {
 """Of `bench_peer.py`, by the peer's model; results that were made with others are measured anew."""
 COUNTERPARTS: Mapping[str, str] = {"patchcore": "patchcore", "padim": "padim", "super_simple_net": "supersimplenet"}
 COSTS_SET = "magnetic_tile"
+FULL_INPUT = 256
+"""Side, px, of the squared input of both sides, but for `SMALLER_INPUTS`."""
+SMALLER_INPUTS: Mapping[str, tuple[int, ...]] = {"patchcore": (192, 160), "padim": (192, 160)}
+"""Inputs, px, at which the costs of one of our models are measured besides; the peer keeps the full one."""
 
 ASKED_AUROC = 0.95
 """Image AUROC on the magnetic tiles, in both protocols."""
