@@ -191,7 +191,8 @@ def is_measured(path: Path, data: Path, other: str | None) -> bool:
     if not path.is_file():
         return False
     stored: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    if stored["data"] != fingerprint(data):
+    sides = tuple(one["side"] for one in stored.get("smaller", ()))
+    if stored["data"] != fingerprint(data) or sides != SMALLER_INPUTS.get(path.stem, ()):
         return False
     return (
         other is None or stored.get("peer", {}).get("identity", {}).get("options") == identity(data, other)["options"]

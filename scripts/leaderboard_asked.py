@@ -32,7 +32,8 @@ def asked_table(sets: Sequence[Measured], costs: Mapping[str, Mapping[str, Any]]
 
 def costs_table(costs: Mapping[str, Mapping[str, Any]]) -> str:
     head = ("model", "input, px", "fit, s", "peer's fit, s", "peer / ours", "fit's memory, MB", "peer's memory, MB")
-    head += ("file to verdict, ms", "peer's OpenVINO, ms", "peer / ours", "image AUROC", "its export's", "AUPRO", "its")
+    head += ("file to verdict, ms", "peer's OpenVINO, ms", "peer / ours", "image AUROC")
+    head += ("peer's export, image AUROC", "AUPRO", "peer's AUPRO")
     rows = [_cost_row(model, cost) for model, whole in costs.items() for cost in _inputs(whole)]
     errors = {model: cost["peer"]["openvino_error"] for model, cost in costs.items() if _has_error(cost)}
     notes = [f"The peer's {plan.COUNTERPARTS[model]} has no exported times: {errors[model]}\n" for model in errors]
