@@ -226,6 +226,7 @@ class SupervisedConfig:
     crop_zoom: float = 0.0
     crop_stretch: float = 0.0
     opposites: dict[str, str] = field(default_factory=dict)
+    marks: dict[str, list[str]] = field(default_factory=dict)
     draws_per_image: int = 1
     num_workers: int = 0
     cache_mb: int = 2048

@@ -224,6 +224,11 @@ def test_a_loss_that_is_no_number_ends_the_fit_and_keeps_the_last_weights(tmp_pa
         ({"num_workers": -1}, r"trainer\.num_workers: expected 0 to 1000, got -1"),
         ({"balance": 1.5}, r"trainer\.balance: expected 0 to 1, got 1.5"),
         ({"backbone_rate": -1.0}, r"trainer\.backbone_rate: expected 0 to 1, got -1"),
+        ({"marks": {"light": ["a", "b", "c"]}}, r"trainer\.marks: expected light and dark, got light"),
+        (
+            {"marks": {"light": ["a", "b", "c"], "dark": ["a", "b"]}},
+            r"trainer\.marks\.dark: expected 3 kinds, .*, got 2",
+        ),
         ({"epochs": 0}, r"trainer\.epochs: expected 1 or more, got 0"),
     ],
 )
@@ -245,6 +250,12 @@ def test_what_cannot_be_fitted_is_refused(tmp_path: Path) -> None:
         run(SupervisedToy(), (train, val), tmp_path, crop_px=64)
     with pytest.raises(ConfigError, match=r"trainer\.opposites: expected kinds of the training split, .*got 'burr'"):
         run(SupervisedToy(), (train, val), tmp_path, opposites={"burr": "burr"})
+    marks = {"light": ["burr"] * 3, "dark": ["burr"] * 3}
+    with pytest.raises(ConfigError, match=r"trainer\.marks: expected kinds of the training split, .*got 'burr'"):
+        run(SupervisedToy(), (train, val), tmp_path, marks=marks)
+    marks = {tone: [train.defects[0].kind] * 3 for tone in ("light", "dark")}
+    with pytest.raises(InputError, match=r"trainer\.marks: expected labelled defects on products of two tones"):
+        run(SupervisedToy(), (train, val), tmp_path, marks=marks)
     squashed = Geometry(mode=GeometryMode.RESIZE, height=32, width=32)
     bare = tuple(replace(one, mask_path=None, boxes=()) for one in train.defects)
     unplaced = TileDataset(train.samples, defects=bare, geometry=squashed, color=train.color)

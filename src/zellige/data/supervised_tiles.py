@@ -20,6 +20,7 @@ from zellige.data.augment import Augment
 from zellige.data.dataset import TileDataset
 from zellige.data.labelled_frame import LabelledFrame, label_frame
 from zellige.data.labelled_tile import LabelledTile
+from zellige.data.painted_marks import MarkBook
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +45,7 @@ class Drawing:
     evaluation's tile, which it is if not given. Every other random crop shows up to the share `crop_zoom` more or less,
     and up to the share `crop_stretch` more of one side than of the other, and is brought to its size.
     Where `opposites` names kinds, every fourth tile is shown as a negative, in which each of them becomes the other.
+    Where `marks` names the kinds of light and dark marks, labelled ones are painted on more tiles, see `MarkBook`.
     """
 
     crops: str = "random"
@@ -51,6 +53,7 @@ class Drawing:
     crop_zoom: float = 0.0
     crop_stretch: float = 0.0
     opposites: Mapping[str, str] = field(default_factory=dict)
+    marks: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     @property
     def is_resized(self) -> bool:
@@ -80,9 +83,15 @@ class SupervisedTiles:
         self._policy = dataset.augment.policy if dataset.augment is not None else "none"
         self._most_bytes, self._num_bytes = cache_mb * 1_000_000, 0
         self._kept: dict[int, LabelledFrame] = {}
+        self._marks = MarkBook()
         self._lock, self._own = threading.Lock(), threading.local()
         self._usable: NDArray[np.int64] = np.zeros(0, np.int64)
         self._digest = hashlib.sha256()
+
+    @property
+    def num_marks(self) -> int:
+        """How many marks of labelled defects can be painted on other tiles."""
+        return len(self._marks.marks)
 
     @property
     def usable(self) -> NDArray[np.int64]:
@@ -119,6 +128,8 @@ class SupervisedTiles:
                     self._digest.update(repr(part.shape).encode() + np.ascontiguousarray(part).tobytes())
             about = (frame.has_mask, frame.has_place, frame.kind, frame.corners, frame.tile_size)
             self._digest.update(repr(about).encode())
+            if sample.template_path is not None:
+                self._marks.collect(frame)
             self._keep(index, frame)
         self._usable, self.num_left_out = np.array(usable, np.int64), reasons.total()
         for reason, count in sorted(reasons.items()):
@@ -161,6 +172,9 @@ class SupervisedTiles:
         tile = frame.tile(*place, shown).brought_to(*size)
         if how.opposites and rng.random() < _NEGATIVE:
             tile = tile.negative(self._opposites(how.opposites))
+        if how.marks:
+            numbers = {tone: [self._numbers[kind] for kind in kinds] for tone, kinds in how.marks.items()}
+            tile = self._marks.paint(tile, numbers, rng)
         return self._augment().labelled(tile, seed=int(rng.integers(2**63)))
 
     def _opposites(self, named: Mapping[str, str]) -> NDArray[np.uint8]:

@@ -116,9 +116,16 @@ def _check(detector: object, train: TileDataset, recipe: SupervisedRecipe) -> tu
     if not detector.kinds:
         raise ConfigError("model.kinds: expected the kinds of the training split, got none")
     tile = (train.geometry.height, train.geometry.width)
-    if unknown := {*recipe.opposites, *recipe.opposites.values()} - {*detector.kinds}:
-        expected = ", ".join(detector.kinds)
-        raise ConfigError(f"trainer.opposites: expected kinds of the training split, {expected}, got {min(unknown)!r}")
+    named = {
+        "opposites": {*recipe.opposites, *recipe.opposites.values()},
+        "marks": {kind for kinds in recipe.marks.values() for kind in kinds},
+    }
+    for setting, kinds in named.items():
+        if unknown := kinds - {*detector.kinds}:
+            expected = ", ".join(detector.kinds)
+            raise ConfigError(
+                f"trainer.{setting}: expected kinds of the training split, {expected}, got {min(unknown)!r}"
+            )
     if recipe.crop_px is not None and recipe.crop_px > min(tile):
         raise ConfigError(f"trainer.crop_px: expected at most the tile's {min(tile)} px, got {recipe.crop_px}")
     if not train.defects:
@@ -149,6 +156,11 @@ def _check_places(
         raise InputError(
             "fit: expected boxes or masks of defects in train and in VAL, which this model learns from, got "
             f"{tiles.num_placed} and {held_out.num_placed} images with them"
+        )
+    if recipe.marks and not tiles.num_marks:
+        raise InputError(
+            "trainer.marks: expected labelled defects on products of two tones beside their templates in train, got "
+            "none that differ from the template within their boxes"
         )
     num_boxed = tiles.num_placed - tiles.num_masked
     if getattr(detector, "learns_outlines", False) and num_boxed:

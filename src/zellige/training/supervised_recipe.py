@@ -1,9 +1,10 @@
 """How to learn from labels: the settings of `trainer=supervised`, checked once."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from zellige.core.errors import ConfigError
+from zellige.data.painted_marks import NUM_TOUCHED, TONES
 from zellige.data.supervised_tiles import CROPS, Drawing
 from zellige.training.recipe import Recipe
 
@@ -40,6 +41,8 @@ class SupervisedRecipe:
     opposites: Mapping[str, str] = field(default_factory=dict)
     """Kinds that become each other where dark and light change places, for products of two tones: every fourth tile is
     shown as a negative then. Boards: what is missing there is too much in the negative."""
+    marks: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """Kinds of light and dark marks on products of two tones beside their templates; see `MarkBook.paint`."""
     draws_per_image: int = 1
     """Tiles of an epoch, as a multiple of the training images."""
     num_workers: int = 0
@@ -56,12 +59,25 @@ class SupervisedRecipe:
         for one, other in self.opposites.items():
             if self.opposites.get(other, one) != one or list(self.opposites.values()).count(other) > 1:
                 raise ConfigError(f"trainer.opposites: expected each kind in one pair, got {other!r} in two")
+        self._check_marks()
         for name, least in (("draws_per_image", 1), ("num_workers", 0)):
             if not least <= getattr(self, name) <= 1000:
                 raise ConfigError(f"trainer.{name}: expected {least} to 1000, got {getattr(self, name)}")
         for name in ("balance", "backbone_rate"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(f"trainer.{name}: expected 0 to 1, got {getattr(self, name)}")
+
+    def _check_marks(self) -> None:
+        if not self.marks:
+            return
+        if sorted(self.marks) != sorted(TONES):
+            raise ConfigError(f"trainer.marks: expected {' and '.join(TONES)}, got {', '.join(self.marks)}")
+        for tone, kinds in self.marks.items():
+            if len(kinds) != NUM_TOUCHED:
+                raise ConfigError(
+                    f"trainer.marks.{tone}: expected {NUM_TOUCHED} kinds, of marks that touch no part of their tone, "
+                    f"one and several, got {len(kinds)}"
+                )
 
     def _check_crop(self) -> None:
         for name in ("crop_zoom", "crop_stretch"):
@@ -84,6 +100,7 @@ class SupervisedRecipe:
             crop_zoom=self.crop_zoom,
             crop_stretch=self.crop_stretch,
             opposites=dict(self.opposites),
+            marks={tone: list(kinds) for tone, kinds in self.marks.items()},
         )
 
     def steps(self) -> Recipe:
