@@ -188,3 +188,26 @@ def test_a_failing_peer_ends_its_own_fits_alone(
     assert failed == [f"{NAME}-patchcore-1", f"{NAME}-patchcore-2"]  # the stored one counts, and each failure is alone
     assert f"{NAME}-patchcore-2 FAILED: RuntimeError: out of luck" in capsys.readouterr().out
     assert f"- {NAME}-patchcore-1: RuntimeError: out of luck" in page_of(out, bench)
+
+
+@pytest.mark.usefixtures("scripts")
+@pytest.mark.parametrize(
+    ("stored", "is_kept"),
+    [
+        ({}, True),
+        ({"smaller": [{"side": 192}]}, False),
+        ({"smaller": []}, False),
+        ({"data": "of other files"}, False),
+    ],
+)
+def test_costs_are_measured_anew_where_an_input_is_missing_or_the_files_are_others(
+    bench: Path, tmp_path: Path, stored: Mapping[str, Any], is_kept: bool
+) -> None:
+    leaderboard: ModuleType = importlib.import_module("leaderboard")
+    sides = importlib.import_module("leaderboard_plan").SMALLER_INPUTS["padim"]
+    assert set(sides) == {192, 160}
+    whole = {"data": leaderboard.fingerprint(bench / NAME), "smaller": [{"side": side} for side in sides]}
+    path = tmp_path / "costs" / "padim.json"
+    assert not leaderboard.is_measured(path, bench / NAME, None)
+    write_json(path, {**whole, **stored})
+    assert leaderboard.is_measured(path, bench / NAME, None) is is_kept
