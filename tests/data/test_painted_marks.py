@@ -177,6 +177,8 @@ def test_tiles_of_pairs_are_drawn_with_marks(tmp_path: Path) -> None:
     whole = Geometry(mode=GeometryMode.TILES, height=SIDE, width=SIDE)
     tiles = SupervisedTiles(TileDataset([], geometry=whole, color=Color.GRAY, defects=[sample]), KINDS, cache_mb=10)
     tiles.scan("train", lambda: None)
+    assert tiles.num_marks == 0
+    tiles.scan("train", lambda: None, with_marks=True)
     assert tiles.num_marks == 1
     plain = [tiles.draw(0, Drawing(), seed=(seed,)) for seed in range(60)]
     drawn = [tiles.draw(0, Drawing(marks=MARKS), seed=(seed,)) for seed in range(60)]

@@ -102,12 +102,13 @@ class SupervisedTiles:
         """Hash of all pixels and labels that `scan` saw, and of how they are augmented."""
         return self._digest.hexdigest()
 
-    def scan(self, what: str, advance: Callable[[], None]) -> None:
+    def scan(self, what: str, advance: Callable[[], None], *, with_marks: bool = False) -> None:
         """Read every image once, keep what fits into memory, and find out which can be learned from.
 
         Args:
             what: name of the split, for a warning.
             advance: called once per image.
+            with_marks: collect the marks of labelled defects, which `Drawing.marks` paints.
 
         Raises:
             InputError: see `label_frame`.
@@ -128,7 +129,7 @@ class SupervisedTiles:
                     self._digest.update(repr(part.shape).encode() + np.ascontiguousarray(part).tobytes())
             about = (frame.has_mask, frame.has_place, frame.kind, frame.corners, frame.tile_size)
             self._digest.update(repr(about).encode())
-            if sample.template_path is not None:
+            if with_marks and sample.template_path is not None:
                 self._marks.collect(frame)
             self._keep(index, frame)
         self._usable, self.num_left_out = np.array(usable, np.int64), reasons.total()

@@ -78,7 +78,7 @@ def fit(
     detector.to(fabric.device).eval()
     started = time.perf_counter()
     tiles, held_out = (SupervisedTiles(part, kinds, cache_mb=recipe.cache_mb // 2) for part in (train, val))
-    _scan(tiles, held_out, fabric)
+    _scan(tiles, held_out, recipe, fabric)
     _check_places(detector, tiles, held_out, recipe)
     read_seconds = time.perf_counter() - started
     done = learn(
@@ -136,10 +136,10 @@ def _check(detector: object, train: TileDataset, recipe: SupervisedRecipe) -> tu
     return tuple(detector.kinds)
 
 
-def _scan(tiles: SupervisedTiles, held_out: SupervisedTiles, fabric: Fabric) -> None:
+def _scan(tiles: SupervisedTiles, held_out: SupervisedTiles, recipe: SupervisedRecipe, fabric: Fabric) -> None:
     """Read every image once; each process does, as each may draw any of them."""
     with progress("read", len(tiles.samples) + len(held_out.samples)) as advance:
-        tiles.scan("train", advance)
+        tiles.scan("train", advance, with_marks=bool(recipe.marks))
         held_out.scan("val", advance)
     for name, part in (("train", tiles), ("VAL", held_out)):
         if len(part.usable) < fabric.world_size:
