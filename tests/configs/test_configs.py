@@ -390,3 +390,18 @@ def test_a_model_chooses_its_trainer_and_the_command_line_wins() -> None:
     assert composed("train", "data.root=x", "model=super_simple_net", "seed=7", "trainer.epochs=3").trainer == (
         GradientConfig(epochs=3, seed=7, rank_suspicious=True)
     )
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("opposites", {"mousebite": "spur", "pin-hole": "copper"}),
+        ("marks", {"light": ["pin-hole", "mousebite", "open"], "dark": ["copper", "spur", "short"]}),
+    ],
+)
+def test_settings_that_name_kinds_are_added_on_the_command_line_as_the_guide_says(
+    setting: str, value: dict[str, Any]
+) -> None:
+    given = str(value).replace("'", "")
+    trainer = composed("train", "experiment=deeppcb", f"+trainer.{setting}={given}").trainer
+    assert getattr(trainer, setting) == value

@@ -162,6 +162,11 @@ def test_a_tile_of_one_tone_is_left_alone() -> None:
     assert all(book().paint(flat, NUMBERS, np.random.default_rng(seed)) is flat for seed in range(20))
 
 
+def test_a_tile_whose_boxes_nobody_knows_is_left_alone() -> None:
+    unknown = replace(empty_tile(), has_boxes=False)
+    assert all(book().paint(unknown, NUMBERS, np.random.default_rng(seed)) is unknown for seed in range(20))
+
+
 def test_tiles_of_pairs_are_drawn_with_marks(tmp_path: Path) -> None:
     frame = labelled()
     for name, pixels in zip(("image", "template"), frame.pixels, strict=True):

@@ -90,11 +90,11 @@ class MarkBook:
         """Paint marks on every other tile, of all kinds alike, where there is room.
 
         Args:
-            tile: of a pair.
+            tile: of a pair; one whose boxes nobody knows is left alone.
             numbers: of each tone of `TONES` the numbers of the `NUM_TOUCHED` kinds.
             rng: decides everything.
         """
-        if rng.random() >= _PAINTED or not self.marks:
+        if rng.random() >= _PAINTED or not self.marks or not tile.has_boxes:
             return tile
         image = np.array_split(tile.pixels, 2)[0].astype(np.float32)
         tones = np.percentile(image, (1, 99), axis=(1, 2)).astype(np.float32)  # (2, C)
